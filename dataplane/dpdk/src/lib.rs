@@ -1,0 +1,1 @@
+//! Safe wrappers of what Underpass uses of DPDK; knows nothing of NAT

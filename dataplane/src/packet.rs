@@ -1,0 +1,337 @@
+//! One bounds-checked pass over a frame: offsets, key and class, or the reason why not.
+//!
+//! Order of checks: bytes present, frame address, tag, version, header length, total length, checksum, options,
+//! transport minimum. After [`parse`] succeeded, `l3 + 20 <= l4 <= l3 + total_len <= frame length` holds, and a
+//! [`Class::Tcp`], [`Class::Udp`] or [`Class::IcmpQuery`] has its whole fixed transport header in the frame.
+//! Ethernet padding is not looked at; who sends the packet on cuts it at `l3 + total_len`.
+//!
+//! Addresses are not judged here: whether a source may say so depends on policy, and a packet that matches a session
+//! was judged when the session was opened.
+
+use crate::types::{Key, Mac, Proto};
+use crate::verdict::DropReason;
+use crate::wire::{checksum, eth, icmp, ipv4, tcp, udp};
+use std::net::Ipv4Addr;
+use zerocopy::FromBytes;
+
+/// What a packet is to the dataplane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// TCP, with its header (a first fragment included).
+    Tcp,
+    /// UDP, with its header (a first fragment included).
+    Udp,
+    /// ICMP query or its answer.
+    IcmpQuery,
+    /// ICMP error: owned by what it quotes.
+    IcmpError,
+    /// A fragment that is not the first: its transport header went before, or is yet to come.
+    LaterFragment,
+    /// Another protocol.
+    Other,
+}
+
+/// What one pass learns. Small and `Copy`: a burst's worth fits in the first-level cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Meta {
+    /// Addresses, ports or identifier, protocol. Ports are 0 for [`Class::LaterFragment`] and [`Class::IcmpError`].
+    pub key: Key,
+    /// IP total length, bytes.
+    pub total_len: u16,
+    /// Flags and offset as in the header, host order.
+    pub fragment: u16,
+    /// Offset of the IP header in the frame.
+    pub l3: u8,
+    /// Offset of the transport header in the frame.
+    pub l4: u8,
+    /// What it is.
+    pub class: Class,
+    /// Time to live on arrival.
+    pub ttl: u8,
+    /// TCP flags; 0 for others. For ICMP queries: the type.
+    pub tcp_flags: u8,
+}
+
+impl Meta {
+    /// Not IPv4 at all; stands for packets that ended while they were parsed.
+    pub const NONE: Self = Self {
+        key: Key { src: Ipv4Addr::UNSPECIFIED, dst: Ipv4Addr::UNSPECIFIED, ident: 0, proto: Proto(0) },
+        total_len: 0,
+        fragment: 0,
+        l3: 0,
+        l4: 0,
+        class: Class::Other,
+        ttl: 0,
+        tcp_flags: 0,
+    };
+
+    /// Part of a larger datagram.
+    #[inline]
+    #[must_use]
+    pub const fn is_fragment(&self) -> bool {
+        self.fragment & (ipv4::MF | ipv4::OFFSET) != 0
+    }
+
+    /// More fragments follow.
+    #[inline]
+    #[must_use]
+    pub const fn more_fragments(&self) -> bool {
+        self.fragment & ipv4::MF != 0
+    }
+
+    /// Where this fragment's payload starts in the datagram's, bytes.
+    #[inline]
+    #[must_use]
+    pub const fn fragment_offset(&self) -> u32 {
+        (self.fragment & ipv4::OFFSET) as u32 * 8
+    }
+
+    /// "Don't fragment".
+    #[inline]
+    #[must_use]
+    pub const fn dont_fragment(&self) -> bool {
+        self.fragment & ipv4::DF != 0
+    }
+
+    /// Bytes of the IP payload.
+    #[inline]
+    #[must_use]
+    pub const fn payload_len(&self) -> usize {
+        (self.total_len as usize).saturating_sub((self.l4 - self.l3) as usize)
+    }
+
+    /// Where the packet ends in the frame; what follows is padding.
+    #[inline]
+    #[must_use]
+    pub const fn end(&self) -> usize {
+        self.l3 as usize + self.total_len as usize
+    }
+}
+
+/// What came out of [`parse`].
+#[derive(Clone, Copy, Debug)]
+pub enum Parsed {
+    /// IPv4.
+    Ip(Meta),
+    /// ARP, starting at this offset.
+    Arp(u8),
+}
+
+/// How a port frames its packets.
+#[derive(Clone, Copy, Debug)]
+pub struct Framing {
+    /// The port's own address.
+    pub mac: Mac,
+    /// 802.1Q tag, if it has one.
+    pub vlan: Option<u16>,
+}
+
+/// Reads a frame that arrived on a port.
+///
+/// # Errors
+/// The reason to drop it.
+#[inline]
+pub fn parse(frame: &[u8], framing: &Framing) -> Result<Parsed, DropReason> {
+    let Ok((ethernet, rest)) = eth::Ethernet::ref_from_prefix(frame) else {
+        return Err(DropReason::FrameTooShort);
+    };
+    let mut ethertype = ethernet.ethertype.get();
+    let (mut l3, mut body) = (14u8, rest);
+    if ethertype == eth::TYPE_VLAN || framing.vlan.is_some() {
+        (ethertype, l3, body) = untag(ethertype, rest, framing)?;
+    }
+    if ethernet.to() != framing.mac {
+        if !ethernet.to().is_group() {
+            return Err(DropReason::NotOurMac);
+        }
+        if ethertype == eth::TYPE_IPV4 {
+            return Err(group_reason(body));
+        }
+    }
+    match ethertype {
+        eth::TYPE_IPV4 => parse_ipv4(body, l3).map(Parsed::Ip),
+        eth::TYPE_ARP => Ok(Parsed::Arp(l3)),
+        eth::TYPE_IPV6 => Err(DropReason::Ipv6),
+        _ => Err(DropReason::EtherType),
+    }
+}
+
+#[cold]
+fn untag<'a>(ethertype: u16, rest: &'a [u8], framing: &Framing) -> Result<(u16, u8, &'a [u8]), DropReason> {
+    if ethertype != eth::TYPE_VLAN {
+        return Err(DropReason::VlanMismatch);
+    }
+    let Ok((tag, inner)) = eth::VlanTag::ref_from_prefix(rest) else {
+        return Err(DropReason::FrameTooShort);
+    };
+    // A priority tag (identifier 0) names no VLAN, so it belongs to an untagged port.
+    if tag.id() == framing.vlan.unwrap_or(0) { Ok((tag.ethertype.get(), 18, inner)) } else { Err(DropReason::VlanMismatch) }
+}
+
+/// A frame to all: tells IP multicast and broadcast from a unicast packet that has no business there.
+#[cold]
+fn group_reason(ip: &[u8]) -> DropReason {
+    match ipv4::Ipv4::ref_from_prefix(ip) {
+        Ok((ip, _)) if ip.dst().is_multicast() => DropReason::Multicast,
+        Ok((ip, _)) if ip.dst().is_broadcast() => DropReason::Broadcast,
+        Ok(_) => DropReason::L2BroadcastIp,
+        Err(_) => DropReason::FrameTooShort,
+    }
+}
+
+#[inline]
+fn parse_ipv4(packet: &[u8], l3: u8) -> Result<Meta, DropReason> {
+    let Ok((ip, after)) = ipv4::Ipv4::ref_from_prefix(packet) else {
+        return Err(DropReason::FrameTooShort);
+    };
+    let total_len = ip.total_len.get();
+    let header_len = ip.header_len();
+    if ip.version_ihl != 0x45 {
+        check_header(ip, after)?;
+    }
+    if usize::from(total_len) < header_len || usize::from(total_len) > packet.len() {
+        return Err(DropReason::IpTotalLength);
+    }
+    let Some(header) = packet.get(..header_len) else {
+        return Err(DropReason::IpHeaderLength);
+    };
+    if !checksum::is_valid(header) {
+        return Err(DropReason::IpChecksum);
+    }
+    let Some(payload) = packet.get(header_len..usize::from(total_len)) else {
+        return Err(DropReason::IpTotalLength);
+    };
+    #[allow(clippy::cast_possible_truncation, reason = "an IPv4 header has at most 60 bytes, l3 is at most 18")]
+    let l4 = l3 + header_len as u8;
+    let mut meta = Meta {
+        key: Key { src: ip.src(), dst: ip.dst(), ident: 0, proto: Proto(ip.proto) },
+        total_len,
+        fragment: ip.fragment.get(),
+        l3,
+        l4,
+        class: Class::Other,
+        ttl: ip.ttl,
+        tcp_flags: 0,
+    };
+    if meta.is_fragment() {
+        check_fragment(&meta)?;
+        if meta.fragment_offset() != 0 {
+            meta.class = Class::LaterFragment;
+            return Ok(meta);
+        }
+    }
+    match meta.key.proto {
+        Proto::UDP => parse_udp(payload, &mut meta)?,
+        Proto::TCP => parse_tcp(payload, &mut meta)?,
+        Proto::ICMP => parse_icmp(payload, &mut meta)?,
+        _ => {}
+    }
+    Ok(meta)
+}
+
+/// Anything but version 4 with a plain header.
+#[cold]
+fn check_header(ip: &ipv4::Ipv4, after: &[u8]) -> Result<(), DropReason> {
+    if ip.version() != 4 {
+        return Err(DropReason::IpVersion);
+    }
+    let Some(options_len) = ip.header_len().checked_sub(ipv4::LEN) else {
+        return Err(DropReason::IpHeaderLength);
+    };
+    let Some(options) = after.get(..options_len) else {
+        return Err(DropReason::IpHeaderLength);
+    };
+    for option in ipv4::options(options) {
+        match option {
+            Ok(o) if o.kind == ipv4::OPTION_LSRR || o.kind == ipv4::OPTION_SSRR => return Err(DropReason::SourceRoute),
+            Ok(_) => {}
+            Err(ipv4::MalformedOptions) => return Err(DropReason::IpOptions),
+        }
+    }
+    Ok(())
+}
+
+#[cold]
+fn check_fragment(meta: &Meta) -> Result<(), DropReason> {
+    let len = meta.payload_len();
+    if meta.fragment_offset() as usize + len > 65_535 - ipv4::LEN
+        || (meta.more_fragments() && len % 8 != 0)
+        || len == 0
+    {
+        return Err(DropReason::FragmentRange);
+    }
+    // RFC 1858 §4.2 and RFC 3128: an offset of 8 could write over TCP's flags. No header that we read reaches 16.
+    if meta.fragment_offset() == 8 && meta.key.proto == Proto::TCP {
+        return Err(DropReason::TinyFragment);
+    }
+    Ok(())
+}
+
+/// A transport header that is not there: an attack when the packet says that more fragments follow.
+#[cold]
+fn too_short(meta: &Meta) -> DropReason {
+    if meta.is_fragment() { DropReason::TinyFragment } else { DropReason::TransportTooShort }
+}
+
+#[inline]
+fn parse_udp(payload: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
+    let Ok((udp, _)) = udp::Udp::ref_from_prefix(payload) else {
+        return Err(too_short(meta));
+    };
+    let len = usize::from(udp.len.get());
+    if len < udp::LEN || (len > payload.len() && !meta.is_fragment()) {
+        return Err(DropReason::UdpLength);
+    }
+    meta.class = Class::Udp;
+    ports(udp.src.get(), udp.dst.get(), meta)
+}
+
+#[inline]
+fn parse_tcp(payload: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
+    use tcp::flags::{ACK, FIN, RST, SYN};
+    let Ok((tcp, _)) = tcp::Tcp::ref_from_prefix(payload) else {
+        return Err(too_short(meta));
+    };
+    if tcp.header_len() < tcp::LEN || tcp.header_len() > payload.len() {
+        return Err(if meta.is_fragment() { DropReason::TinyFragment } else { DropReason::TcpHeaderLength });
+    }
+    meta.class = Class::Tcp;
+    meta.tcp_flags = tcp.flags;
+    let f = tcp.flags & (SYN | FIN | RST | ACK);
+    let sane = match f & (SYN | FIN | RST) {
+        0 | FIN => f & ACK != 0,
+        SYN | RST => true,
+        _ => false,
+    };
+    if !sane {
+        return Err(DropReason::TcpFlags);
+    }
+    ports(tcp.src.get(), tcp.dst.get(), meta)
+}
+
+#[inline]
+fn ports(src: u16, dst: u16, meta: &mut Meta) -> Result<(), DropReason> {
+    if src == 0 || dst == 0 {
+        return Err(DropReason::PortZero);
+    }
+    meta.key.ident = Key::ports(src, dst);
+    Ok(())
+}
+
+/// The identifier stands where the asking side's port would, and 0 for the side that answers; so a query and its
+/// answer have keys that are each other's reverse.
+#[inline]
+fn parse_icmp(payload: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
+    let Ok((m, _)) = icmp::Icmp::ref_from_prefix(payload) else {
+        return Err(too_short(meta));
+    };
+    meta.tcp_flags = m.kind;
+    (meta.class, meta.key.ident) = match m.sort() {
+        icmp::Kind::Request => (Class::IcmpQuery, Key::ports(m.id.get(), 0)),
+        icmp::Kind::Reply => (Class::IcmpQuery, Key::ports(0, m.id.get())),
+        icmp::Kind::Error if meta.is_fragment() => return Err(DropReason::IcmpErrorFragment),
+        icmp::Kind::Error => (Class::IcmpError, 0),
+        icmp::Kind::Other => return Err(DropReason::IcmpType),
+    };
+    Ok(())
+}
