@@ -1,0 +1,45 @@
+# `make run` and `make test` start from a fresh Debian 12 with a Rust toolchain: scripts/setup.sh installs the rest.
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test lint bench fuzz lab lab-down setup
+
+# A toolchain from rustup that the shell does not know of yet.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+UNDERPASS = $(or $(CARGO_TARGET_DIR),target)/release/underpass
+AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
+FUZZ_SECONDS ?= 60
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+run: build ## build, then run the demo: simulated VPN clients and servers, no root, no NIC
+	$(UNDERPASS) demo
+
+build: setup ## the release binary, target/release/underpass
+	cargo build --release --package underpass
+
+test: ## all tests, those with namespaces and real endpoints too
+	scripts/setup.sh test
+	cargo test --workspace
+
+lint: ## formatting, clippy and shellcheck; a warning is an error
+	scripts/setup.sh lint
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	shellcheck .ci/run scripts/*.sh
+
+bench: build ## packets per second, against others in the same run
+	scripts/bench.sh
+
+fuzz: setup ## each fuzz target for FUZZ_SECONDS (60)
+	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+lab: build ## network namespaces with the router between them, to try things by hand
+	$(AS_ROOT) scripts/lab.sh up --binary $(UNDERPASS)
+
+lab-down: ## take the lab down
+	$(AS_ROOT) scripts/lab.sh down
+
+setup: ## install what building needs and is not there
+	scripts/setup.sh

@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Installs what a Debian machine still lacks for building Underpass, and, asked for by name, for its tests and linters.
+# A machine that has everything is left alone: no package manager, no network, no root.
+#
+#   scripts/setup.sh [test] [lint]
+set -euo pipefail
+
+# Where tools are that an ordinary user's PATH does not show, and a toolchain that the shell does not know of yet.
+PATH="$PATH:/usr/sbin:/sbin:${CARGO_HOME:-$HOME/.cargo}/bin"
+rust_wanted=1.85
+dpdk_wanted=22.11
+
+packages=(gcc libc6-dev make pkg-config libdpdk-dev libclang-dev)
+components=()
+for extra in "$@"; do
+    case $extra in
+        test) packages+=(iproute2 iputils-ping traceroute iperf3 curl python3 tcpdump procps ethtool) ;;
+        lint) packages+=(shellcheck) components+=(fmt clippy) ;;
+        *) echo "usage: scripts/setup.sh [test] [lint]" >&2; exit 2 ;;
+    esac
+done
+
+die() {
+    printf 'setup: %s\n' "$@" >&2
+    exit 1
+}
+
+installed() {
+    [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# By what a package is wanted for, so that a DPDK built from source or another distribution will do.
+provided() {
+    case $1 in
+        libdpdk-dev) pkg-config --exists "libdpdk >= $dpdk_wanted" 2>/dev/null ;;
+        libclang-dev) [ -n "${LIBCLANG_PATH:-}" ] || installed libclang-dev || command -v clang ;;
+        libc6-dev) installed libc6-dev || [ -e /usr/include/stdio.h ] ;;
+        iproute2) command -v ip ;;
+        iputils-ping) command -v ping ;;
+        procps) command -v pgrep ;;
+        *) command -v "$1" ;;
+    esac >/dev/null
+}
+
+lacking() {
+    local package
+    for package in "${packages[@]}"; do
+        provided "$package" || echo "$package"
+    done
+}
+
+toolchain() {
+    command -v cargo >/dev/null || die \
+        "there is no cargo. Install Rust $rust_wanted or later with rustup:" \
+        "    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" \
+        "(curl is in Debian's package of that name), then run this again."
+    local version
+    version=$(cargo --version) || die "cargo is there but does not start; \`rustup default stable\` gives it a toolchain."
+    version=$(cut -d' ' -f2 <<<"$version")
+    if [ "$(printf '%s\n' "$rust_wanted" "$version" | sort -V | head -n1)" != "$rust_wanted" ]; then
+        die "cargo is $version ($(command -v cargo)), but $rust_wanted or later is needed." \
+            "Debian 12's own is older. With rustup: \`rustup update stable\`; without: https://rustup.rs"
+    fi
+    local component
+    for component in "${components[@]}"; do
+        cargo "$component" --version >/dev/null 2>&1 ||
+            die "cargo $component is not there; \`rustup component add rustfmt clippy\` installs it."
+    done
+}
+
+install() {
+    command -v apt-get >/dev/null ||
+        die "this is not a Debian. Install what these packages hold, then run this again: $*"
+    local as_root=()
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || die \
+            "you are not root and there is no sudo. As root:" \
+            "    apt-get update && apt-get install --no-install-recommends $*"
+        as_root=(sudo)
+        # Without a terminal nobody could type a password: fail at once and say so.
+        [ -t 0 ] || as_root=(sudo -n)
+    fi
+    local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
+    echo "setup: installing $*"
+    "${apt[@]}" update || die "apt-get update failed; its message is above."
+    "${apt[@]}" install --yes --no-install-recommends "$@" </dev/null ||
+        die "apt-get could not install all of: $*"
+}
+
+toolchain
+mapfile -t missing < <(lacking)
+[ "${#missing[@]}" = 0 ] && exit 0
+install "${missing[@]}"
+mapfile -t missing < <(lacking)
+[ "${#missing[@]}" = 0 ] || die \
+    "still lacking after installation: ${missing[*]}" \
+    "(libdpdk-dev counts from version $dpdk_wanted; there is $(pkg-config --modversion libdpdk 2>/dev/null || echo none).)"
