@@ -38,8 +38,6 @@ mod net;
 mod port;
 mod runtime;
 mod table;
-#[cfg(test)]
-mod testing;
 mod value;
 
 pub use device::Device;
