@@ -81,9 +81,9 @@ install() {
         [ -t 0 ] || as_root=(sudo -n)
     fi
     local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
-    echo "setup: installing $*"
+    echo "setup: installing $* (and what they need; this takes a minute)"
     "${apt[@]}" update || die "apt-get update failed; its message is above."
-    "${apt[@]}" install --yes --no-install-recommends "$@" </dev/null ||
+    "${apt[@]}" install --yes --no-install-recommends "$@" </dev/null >/dev/null ||
         die "apt-get could not install all of: $*"
 }
 
