@@ -30,6 +30,7 @@ lint: ## formatting, clippy and shellcheck; a warning is an error
 	shellcheck .ci/run scripts/*.sh
 
 bench: build ## packets per second, against others in the same run
+	scripts/setup.sh bench
 	scripts/bench.sh
 
 fuzz: setup ## each fuzz target for FUZZ_SECONDS (60)

@@ -166,6 +166,7 @@ start() {
 
 start_router() {
     local config=$directory/underpass.toml
+    # A control socket, where the file has one, is this lab's own.
     sed "s|^socket = \"[^\"]*\"|socket = \"$directory/control.sock\"|" "$config_source" >"$config"
     start "$box" underpass "$binary" run --config "$config"
     local pid=$started waited=0
@@ -247,7 +248,7 @@ The lab is up, with $1 between inside and outside. To try, as root:
   $out curl http://203.0.113.2:8080/          # the forward to the web server inside
   $out tcpdump -ni out0                       # what the world sees
 HINTS
-    [ "$1" != underpass ] || echo "  $binary show sessions --socket $directory/control.sock"
+    [ ! -S "$directory/control.sock" ] || echo "  $binary show sessions --socket $directory/control.sock"
     echo "Logs and configuration: $directory"
     echo "Take it down: $0 down"
 }

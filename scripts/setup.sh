@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Installs what a Debian machine still lacks for building Underpass, and, asked for by name, for its tests and linters.
+# Installs what a Debian machine still lacks for building Underpass, and, asked for by name, for its tests, linters and
+# benchmarks.
 # A machine that has everything is left alone: no package manager, no network, no root.
 #
-#   scripts/setup.sh [test] [lint]
+#   scripts/setup.sh [test] [lint] [bench]
 set -euo pipefail
 
 # Where tools are that an ordinary user's PATH does not show, and a toolchain that the shell does not know of yet.
@@ -16,7 +17,8 @@ for extra in "$@"; do
     case $extra in
         test) packages+=(iproute2 iputils-ping traceroute iperf3 curl python3 tcpdump procps ethtool) ;;
         lint) packages+=(shellcheck) components+=(fmt clippy) ;;
-        *) echo "usage: scripts/setup.sh [test] [lint]" >&2; exit 2 ;;
+        bench) packages+=(dpdk-dev iproute2 nftables ethtool) ;;
+        *) echo "usage: scripts/setup.sh [test] [lint] [bench]" >&2; exit 2 ;;
     esac
 done
 
@@ -38,6 +40,8 @@ provided() {
         iproute2) command -v ip ;;
         iputils-ping) command -v ping ;;
         procps) command -v pgrep ;;
+        dpdk-dev) command -v dpdk-testpmd ;;
+        nftables) command -v nft ;;
         *) command -v "$1" ;;
     esac >/dev/null
 }
