@@ -246,18 +246,19 @@ fn start(arguments: Vec<CString>) -> Result<(), Errno> {
     // SAFETY: argv has argc strings and a final NULL, all leaked and so writable for ever; `STARTED` lets one thread
     // come here, once.
     let result = unsafe { dpdk_sys::rte_eal_init(argc, argv.as_mut_ptr()) };
-    if result < 0 { Err(Errno::last()) } else { Ok(()) }
+    let result = if result < 0 { Err(Errno::last()) } else { Ok(()) };
+    // EAL makes a directory for each file prefix, and ours is new with each start. Nothing is ever put in it without
+    // shared configuration, so it goes at once, for a process that is killed removes nothing. If it is not empty, it stays.
+    if let Some(directory) = runtime_directory() {
+        let _ = fs::remove_dir(directory);
+    }
+    result
 }
 
 /// Runs `rte_eal_cleanup` on the thread that ran `start`.
 fn stop() {
-    let directory = runtime_directory();
     // SAFETY: `EalInner::drop` asks for this when nothing from EAL is left; its doc says why.
     unsafe { dpdk_sys::rte_eal_cleanup() };
-    // Each start has a directory of its own; it is removed only if EAL left nothing in it.
-    if let Some(directory) = directory {
-        let _ = fs::remove_dir(directory);
-    }
 }
 
 fn runtime_directory() -> Option<PathBuf> {

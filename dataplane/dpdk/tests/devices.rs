@@ -28,6 +28,17 @@ fn eal_leaves_the_callers_thread_its_cpus() {
     assert!(Eal::version().starts_with("DPDK "), "{}", Eal::version());
 }
 
+#[test]
+fn eal_leaves_no_directory_behind_even_if_killed() {
+    eal();
+    let ours = format!("dpdk-test-{}", std::process::id());
+    let runtime = std::env::var("XDG_RUNTIME_DIR").unwrap_or_else(|_| "/tmp".into());
+    for place in ["/var/run", &runtime] {
+        let path = std::path::Path::new(place).join("dpdk").join(&ours);
+        assert!(!path.exists(), "{} is there", path.display());
+    }
+}
+
 fn core_affinity_of_this_thread() -> String {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
     status.lines().find(|line| line.starts_with("Cpus_allowed:")).unwrap().into()
