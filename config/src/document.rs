@@ -15,11 +15,21 @@ use crate::value::quoted;
 /// More syntax errors than this are the echo of one.
 const SYNTAX_ERRORS: usize = 20;
 
+/// Bytes between two counts of characters.
+const BLOCK: usize = 256;
+
+/// How many characters begin in `bytes`: one at every byte that does not continue one.
+fn characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|&&byte| byte & 0xc0 != 0x80).count()
+}
+
 pub(crate) struct Document<'d> {
     name: &'d str,
     text: &'d str,
     /// The byte offset at which each line begins.
     lines: Vec<usize>,
+    /// The characters before every [`BLOCK`]th byte, so that a column in a very long line costs no walk along it.
+    characters: Vec<usize>,
     found: RefCell<Vec<Diagnostic>>,
 }
 
@@ -27,7 +37,20 @@ impl<'d> Document<'d> {
     pub(crate) fn new(name: &'d str, text: &'d str) -> Self {
         let after_newline = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(offset, _)| offset + 1);
         let lines = std::iter::once(0).chain(after_newline).collect();
-        Document { name, text, lines, found: RefCell::default() }
+        let mut before = 0;
+        let after_block = text.as_bytes().chunks(BLOCK).map(|block| {
+            before += characters(block);
+            before
+        });
+        let characters = std::iter::once(0).chain(after_block).collect();
+        Document { name, text, lines, characters, found: RefCell::default() }
+    }
+
+    /// The characters before the byte at `offset`.
+    fn characters_before(&self, offset: usize) -> usize {
+        let block = offset / BLOCK;
+        let before = self.characters.get(block).copied().unwrap_or(0);
+        before + characters(self.text.as_bytes().get(block * BLOCK..offset).unwrap_or_default())
     }
 
     pub(crate) fn name(&self) -> &'d str {
@@ -39,11 +62,10 @@ impl<'d> Document<'d> {
         let offset = offset.min(self.text.len());
         let line = self.lines.partition_point(|&start| start <= offset).max(1);
         let start = self.lines.get(line - 1).copied().unwrap_or(0);
-        let before = self.text.as_bytes().get(start..offset).unwrap_or_default();
-        // Characters begin at every byte that does not continue one; a byte order mark takes no column.
-        let characters = before.iter().filter(|&&byte| byte & 0xc0 != 0x80).count();
-        let mark = usize::from(start == 0 && before.starts_with("\u{feff}".as_bytes()));
-        Location::new(line, characters - mark + 1, key.into())
+        let column = self.characters_before(offset).saturating_sub(self.characters_before(start)) + 1;
+        // A byte order mark takes no column.
+        let mark = usize::from(start == 0 && offset > 0 && self.text.starts_with('\u{feff}'));
+        Location::new(line, column.saturating_sub(mark).max(1), key.into())
     }
 
     pub(crate) fn error(&self, at: &Location, message: impl Into<String>, remedy: impl Into<String>) {
@@ -52,6 +74,11 @@ impl<'d> Document<'d> {
 
     pub(crate) fn warning(&self, at: &Location, message: impl Into<String>, remedy: impl Into<String>) {
         self.found.borrow_mut().push(at.diagnostic(self.name, Severity::Warning, message, remedy));
+    }
+
+    /// Whether an error has been found so far.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.found.borrow().iter().any(|found| found.severity == Severity::Error)
     }
 
     /// Everything found, in the order of the file.
@@ -143,5 +170,26 @@ fn bare_value(key: &str, value: &str) -> String {
         }
         _ if plain && !value.chars().any(char::is_control) => format!("write: {key} = \"{value}\""),
         _ => "write: key = value, text in double quotes, lists in [ ] with commas".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_has_its_line_and_column() {
+        // Long enough for several blocks, one of which ends with the text, and with characters across their borders.
+        let text = "aé\n🦀".repeat(64);
+        assert_eq!(text.len() % BLOCK, 0);
+        let document = Document::new("u.toml", &text);
+        for (offset, _) in text.char_indices().chain([(text.len(), ' ')]) {
+            let before = &text[..offset];
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+            let location = document.location("", offset);
+            assert_eq!((location.line(), location.column()), (line, column), "at byte {offset}");
+        }
+        assert_eq!(document.location("", usize::MAX).line(), 65);
     }
 }

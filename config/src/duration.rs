@@ -35,10 +35,7 @@ pub(crate) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Node<'_>) ->
 }
 
 /// As [`duration`] up to a week, with a warning below `advised`, which is what `clause` asks for.
-pub(crate) fn advised(
-    advised: Duration,
-    clause: &'static str,
-) -> impl Fn(&Node<'_>) -> Result<Duration, Mistake> {
+pub(crate) fn advised(advised: Duration, clause: &'static str) -> impl Fn(&Node<'_>) -> Result<Duration, Mistake> {
     advised_from(Duration::from_secs(1), advised, clause)
 }
 
@@ -52,7 +49,10 @@ pub(crate) fn advised_from(
         let value = duration(least..=WEEK)(node)?;
         if value < advised {
             let (found, floor) = (show(value), show(advised));
-            node.warn(format!("{found} is shorter than the {floor} of {clause}"), format!("write: \"{floor}\" or more"));
+            node.warn(
+                format!("{found} is shorter than the {floor} of {clause}"),
+                format!("write: \"{floor}\" or more"),
+            );
         }
         Ok(value)
     }
@@ -119,7 +119,8 @@ mod tests {
 
     #[test]
     fn what_is_ambiguous_is_refused() {
-        for text in ["", "300", "s", "4m2h", "2h2h", "5 m", "-5s", "5S", "1.5s", "5w", "99999999999999999999s", "5sä"] {
+        for text in ["", "300", "s", "4m2h", "2h2h", "5 m", "-5s", "5S", "1.5s", "5w", "99999999999999999999s", "5sä"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
         assert_eq!(parse("18446744073709551615d"), None);

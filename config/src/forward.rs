@@ -114,7 +114,10 @@ fn read_forward(mut table: Table<'_>) -> ForwardDraft {
                 count_ports(outside),
                 show_ports(outside)
             );
-            return Err(Mistake::write(message, format!("\"{address}\" alone for the same ports, or a lower first port")));
+            return Err(Mistake::write(
+                message,
+                format!("\"{address}\" alone for the same ports, or a lower first port"),
+            ));
         };
         inside_ports = Some(first..=last);
         Ok(address)
@@ -130,7 +133,8 @@ fn forwarded_ports(node: &Node<'_>) -> Result<RangeInclusive<u16>, Mistake> {
     let ports = ports(node)?;
     let count = count_ports(&ports);
     if count > 1000 {
-        let remedy = "write: only the ports that the host serves; for a whole host, [[nat.static]] and [[firewall.allow]]";
+        let remedy =
+            "write: only the ports that the host serves; for a whole host, [[nat.static]] and [[firewall.allow]]";
         node.warn(format!("{count} ports of an inside host are open to the Internet"), remedy);
     }
     Ok(ports)

@@ -126,7 +126,9 @@ pub(crate) fn read(document: &Document<'_>, tree: &Spanned<DeTable<'_>>) -> Opti
 
     let links = check::Links::new(document, &ports, ports_complete);
     let neighbours = check::neighbours(document, &links, neighbours);
+    let written = routes.len();
     let routes = check::routes(document, &links, routes);
+    let routes_complete = routes_complete && routes.len() == written;
     let subscribers = check::Subscribers::new(&links, &routes, routes_complete);
     let pool = check::Pool::new(document, &links, &neighbours, &nat.pool);
     let forwards = check::forwards(document, &links, &pool, &subscribers, &nat);

@@ -123,7 +123,7 @@ pub(crate) fn read_all(document: &Document<'_>, root: &mut Table<'_>) -> (Vec<Dr
 
 fn read(document: &Document<'_>, mut table: Table<'_>) -> Draft {
     let location = table.location().clone();
-    let draft = Draft {
+    let mut draft = Draft {
         name: table.require("name", "\"lan\"", name),
         role: table.require("role", "\"inside\" or \"outside\"", choice),
         device: table.require("device", device::EXAMPLE, device),
@@ -139,7 +139,7 @@ fn read(document: &Document<'_>, mut table: Table<'_>) -> Draft {
         location,
     };
     table.refuse("gateway6", "an IPv6 gateway");
-    let addresses = &draft.addresses;
+    let addresses = &mut draft.addresses;
     if !addresses.present {
         table.note_missing("addresses", "[\"192.168.1.1/24\"]");
     } else if addresses.complete && addresses.items.is_empty() {
@@ -147,6 +147,8 @@ fn read(document: &Document<'_>, mut table: Table<'_>) -> Draft {
     } else if addresses.items.len() > ADDRESSES {
         let message = format!("{} addresses are more than {ADDRESSES}", addresses.items.len());
         document.error(&addresses.location, message, "write one address; nat.pool takes ranges and networks");
+        addresses.items.truncate(ADDRESSES);
+        addresses.complete = false;
     }
     if let (Slot::Good(gateway), true) = (&draft.gateway, draft.faces(Role::Inside)) {
         let remedy = "remove it; for networks behind a router on the inside, write a [[route]] via that router";

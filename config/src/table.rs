@@ -117,11 +117,7 @@ impl<'d> Table<'d> {
     }
 
     /// The value of `key` as `read` understands it.
-    pub(crate) fn read<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(&Node<'d>) -> Result<T, Mistake>,
-    ) -> Slot<T> {
+    pub(crate) fn read<T>(&mut self, key: &'static str, read: impl FnOnce(&Node<'d>) -> Result<T, Mistake>) -> Slot<T> {
         match self.node(key) {
             None => Slot::Absent(self.absent(key)),
             Some(node) => match read(&node) {

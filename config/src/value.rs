@@ -119,9 +119,9 @@ where
             return Err(Mistake::new(format!("{} is not an integer", node.describe()), remedy));
         }
         let number = node.plain::<i64>().and_then(|number| T::try_from(number).ok());
-        number.filter(|number| range.contains(number)).ok_or_else(|| {
-            Mistake::new(format!("{} is not between {low} and {high}", node.describe()), remedy)
-        })
+        number
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| Mistake::new(format!("{} is not between {low} and {high}", node.describe()), remedy))
     }
 }
 

@@ -134,12 +134,17 @@ impl Links {
         }
     }
 
+    /// Warns of a configuration without a way out, unless something is wrong: a misspelt gateway is one mistake.
     fn default_route(&self, document: &Document<'_>, ports: &[Draft]) {
+        if document.has_errors() {
+            return;
+        }
         let mut outside = ports.iter().filter(|port| port.may_face(Role::Outside));
         let without = |port: &&Draft| matches!(port.gateway, Slot::Absent(_)) && port.faces(Role::Outside);
         let Some(Slot::Absent(location)) = outside.clone().next().map(|port| &port.gateway) else { return };
         if outside.all(|port| without(&port)) {
-            let message = "no outside port has a gateway: only on-link destinations (and those of a [[route]]) can be reached";
+            let message =
+                "no outside port has a gateway: only on-link destinations (and those of a [[route]]) can be reached";
             document.warning(location, message, "write: gateway = the provider's router, on one outside port");
         }
     }
@@ -253,7 +258,11 @@ pub(crate) fn routes(document: &Document<'_>, links: &Links, drafts: Vec<RouteDr
             let net = network.value;
             if net.prefix() == 0 {
                 let message = "the default route goes through an outside port's gateway only";
-                document.error(&network.location, message, "remove this [[route]], and write gateway in the outside [[port]]");
+                document.error(
+                    &network.location,
+                    message,
+                    "remove this [[route]], and write gateway in the outside [[port]]",
+                );
             } else if let Some(line) = seen.insert((net.address(), net.prefix()), network.location.line()) {
                 let message = format!("{net} has a route already (line {line})");
                 document.error(&network.location, message, "keep one of the two");
@@ -264,7 +273,11 @@ pub(crate) fn routes(document: &Document<'_>, links: &Links, drafts: Vec<RouteDr
                     link.title,
                     link.location.line()
                 );
-                document.error(&network.location, message, "write: a network that lies behind a router, on no port's link");
+                document.error(
+                    &network.location,
+                    message,
+                    "write: a network that lies behind a router, on no port's link",
+                );
             }
         }
         let Some(via) = via else { continue };

@@ -102,9 +102,8 @@ impl Pool {
     }
 
     fn twice(&self, document: &Document<'_>) {
-        let span = |(index, range): (usize, &Located<AddressRange>)| {
-            (range.first().to_bits(), range.last().to_bits(), index)
-        };
+        let span =
+            |(index, range): (usize, &Located<AddressRange>)| (range.first().to_bits(), range.last().to_bits(), index);
         for (earlier, later) in overlapping(self.ranges.iter().enumerate().map(span).collect()) {
             if let (Some(earlier), Some(later)) = (self.ranges.get(earlier), self.ranges.get(later)) {
                 let message = format!("{} overlaps {} (line {})", later.value, earlier.value, earlier.location.line());

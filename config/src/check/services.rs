@@ -190,7 +190,8 @@ pub(crate) fn one_or_the_other(
     let hosts: BTreeMap<_, _> = statics.iter().map(|mapping| (mapping.inside, mapping.location.line())).collect();
     for forward in forwards {
         if let Some(line) = hosts.get(&forward.inside_address) {
-            let message = format!("{} has a static mapping (line {line}), so it takes no forward", forward.inside_address);
+            let message =
+                format!("{} has a static mapping (line {line}), so it takes no forward", forward.inside_address);
             let remedy = "remove the forward, and write a [[firewall.allow]] for the ports that may be reached";
             document.error(&forward.location, message, remedy);
         }
