@@ -1,1 +1,42 @@
-//! Everything that decides about a packet, in pure Rust over bytes and a clock
+//! Everything that decides about a packet, in pure Rust over bytes and a clock.
+//!
+//! ```text
+//! wire        headers as views over bytes          packet    one bounds-checked pass → Meta
+//! flow        index, sessions, timer wheel, TCP    nat       mappings, ports, subscribers, rewrite, fragments
+//! policy      what the operator wants, compiled    link      neighbours and ARP
+//! worker      the loop and its stages              io        bursts: memory, DPDK
+//! verdict     what became of each packet           types     sides, units, identifiers
+//! ```
+//!
+//! No DPDK unless the feature `dpdk` asks for the adapter; no `unsafe` but for one prefetch instruction.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::undocumented_unsafe_blocks
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation
+    )
+)]
+
+pub mod flow;
+pub mod io;
+pub mod link;
+pub mod nat;
+pub mod packet;
+pub mod policy;
+mod prefetch;
+pub mod types;
+pub mod verdict;
+pub mod wire;
+pub mod worker;

@@ -304,7 +304,7 @@ impl Default for Counters {
 impl Counters {
     /// Counts one drop.
     #[inline]
-    pub fn drop(&self, reason: DropReason) {
+    pub fn count_drop(&self, reason: DropReason) {
         self.drop_many(reason, 1);
     }
 
@@ -426,7 +426,7 @@ mod tests {
     fn an_account_balances_only_when_everything_ended_once() {
         let c = Counters::default();
         c.port(crate::types::PortId(0)).unwrap().rx_packets.add(3);
-        c.drop(DropReason::Land);
+        c.count_drop(DropReason::Land);
         c.count(Event::Consumed, 1);
         assert_eq!(c.account().unaccounted(), 1);
         c.port(crate::types::PortId(1)).unwrap().tx_packets.add(1);

@@ -1,0 +1,34 @@
+//! Ending what is over, a bounded amount at a time.
+
+use super::Nat;
+use crate::types::Tick;
+
+/// Sessions or mappings looked at in one call of [`Nat::expire`].
+const BUDGET: usize = 64;
+
+impl Nat {
+    /// Closes sessions whose time-out has passed and frees ports whose hold-down has. Constant work a call; with
+    /// more to do than that, it goes on in the next. Returns how much it did.
+    pub fn expire(&mut self, now: Tick) -> usize {
+        let mut done = 0;
+        while done < BUDGET {
+            let Some(id) = self.sessions.pop_due(now) else { break };
+            done += 1;
+            let Some(s) = self.sessions.get(id) else { continue };
+            let deadline = s.last_used.after(self.timeout(s));
+            if now.reached(deadline) {
+                self.close(id, now);
+            } else {
+                self.sessions.look_again(id, deadline);
+            }
+        }
+        for _ in 0..BUDGET {
+            let Some(m) = self.mappings.release(now, BUDGET) else { break };
+            done += 1;
+            if let Some(number) = self.rules.pool_number(m.outside.0.addr) {
+                self.ports.give_back(number, m.proto, m.outside.0.port);
+            }
+        }
+        done
+    }
+}

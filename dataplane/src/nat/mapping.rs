@@ -1,0 +1,317 @@
+//! Mappings: inside endpoint ↔ outside endpoint, whatever the destination [4787 REQ-1, 5382 REQ-1].
+//!
+//! ```text
+//!            first session                 last holder gone             hold-down over, no guest left
+//!  (free) ───────────────────► Live ───────────────────────────► Held ─────────────────────────────► (free)
+//!                               ▲                                  │
+//!                               └── the same inside endpoint again ┘
+//! ```
+//!
+//! A session in which the inside sent *holds* its mapping. One that a stranger opened (filtering permitting) is a
+//! *guest* until the inside answers, so that outsiders cannot keep a mapping alive [4787 REQ-6]. A mapping without
+//! holders admits nobody new, and its port rests for the hold-down [6888 REQ-8] before it goes to another endpoint;
+//! the same inside endpoint gets it back at once.
+//!
+//! Two live or held mappings never share an outside endpoint [4787 REQ-3]: [`super::ports::Ports`] gave it to one.
+
+use crate::flow::index::{Full, Hasher, Index};
+use crate::types::{Endpoint, Inside, Outside, Proto, Tick};
+
+/// Number of a mapping in its worker's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MappingId(pub u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Free,
+    Live,
+    Held,
+}
+
+/// See the module. 40 bytes, and about 13 in the index.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapping {
+    /// Inside endpoint.
+    pub inside: Inside<Endpoint>,
+    /// Outside endpoint.
+    pub outside: Outside<Endpoint>,
+    /// Protocol.
+    pub proto: Proto,
+    state: State,
+    /// Stands in the hold-down queue.
+    queued: bool,
+    /// Sessions in which the inside sent.
+    pub holders: u32,
+    /// Sessions that outsiders opened and that the inside has not answered.
+    pub guests: u32,
+    /// Whose it is. Valid while live.
+    pub subscriber: u32,
+    closed: Tick,
+    next: u32,
+}
+
+impl Mapping {
+    /// Whether it admits sessions.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        matches!(self.state, State::Live)
+    }
+}
+
+const NONE: u32 = u32::MAX;
+const FREE: Mapping = Mapping {
+    inside: Inside(Endpoint::new(std::net::Ipv4Addr::UNSPECIFIED, 0)),
+    outside: Outside(Endpoint::new(std::net::Ipv4Addr::UNSPECIFIED, 0)),
+    proto: Proto(0),
+    state: State::Free,
+    queued: false,
+    holders: 0,
+    guests: 0,
+    subscriber: NONE,
+    closed: Tick(0),
+    next: NONE,
+};
+
+/// All mappings of one worker.
+pub struct Mappings {
+    slab: Box<[Mapping]>,
+    index: Index,
+    hasher: Hasher,
+    fresh: u32,
+    free: u32,
+    live: usize,
+    /// Hold-down queue, oldest first.
+    head: u32,
+    tail: u32,
+    hold_down: u32,
+}
+
+const INSIDE: u8 = 1;
+const OUTSIDE: u8 = 2;
+
+impl Mappings {
+    /// A table for `capacity` mappings whose ports rest `hold_down` ms.
+    #[must_use]
+    pub fn new(capacity: usize, seed: u64, hold_down: u32) -> Self {
+        Self {
+            slab: vec![FREE; capacity].into_boxed_slice(),
+            index: Index::new(capacity * 2),
+            hasher: Hasher::new(seed ^ 0x4d61_7070),
+            fresh: 0,
+            free: NONE,
+            live: 0,
+            head: NONE,
+            tail: NONE,
+            hold_down,
+        }
+    }
+
+    /// Bytes that [`Mappings::new`] takes.
+    #[must_use]
+    pub const fn memory(capacity: usize) -> usize {
+        capacity * size_of::<Mapping>() + Index::memory(capacity * 2)
+    }
+
+    /// Live mappings.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.live
+    }
+
+    /// Whether none is live.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// The mapping of an inside endpoint, live or held.
+    #[must_use]
+    pub fn find_inside(&self, proto: Proto, inside: Inside<Endpoint>) -> Option<MappingId> {
+        let fits = |m: &Mapping| m.proto == proto && m.inside == inside && m.state != State::Free;
+        self.index
+            .find(self.hasher.endpoint(INSIDE, proto, inside.0), |s| self.slab.get(s as usize).is_some_and(fits))
+            .map(MappingId)
+    }
+
+    /// The mapping of an outside endpoint, live or held.
+    #[must_use]
+    pub fn find_outside(&self, proto: Proto, outside: Outside<Endpoint>) -> Option<MappingId> {
+        let fits = |m: &Mapping| m.proto == proto && m.outside == outside && m.state != State::Free;
+        self.index
+            .find(self.hasher.endpoint(OUTSIDE, proto, outside.0), |s| self.slab.get(s as usize).is_some_and(fits))
+            .map(MappingId)
+    }
+
+    /// A mapping by number.
+    #[must_use]
+    pub fn get(&self, id: MappingId) -> Option<&Mapping> {
+        self.slab.get(id.0 as usize)
+    }
+
+    /// A mapping by number.
+    pub fn get_mut(&mut self, id: MappingId) -> Option<&mut Mapping> {
+        self.slab.get_mut(id.0 as usize)
+    }
+
+    /// Live mappings.
+    pub fn iter(&self) -> impl Iterator<Item = &Mapping> {
+        self.slab.iter().take(self.fresh as usize).filter(|m| m.is_live())
+    }
+
+    /// Makes a live mapping without sessions yet.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing has changed.
+    pub fn open(
+        &mut self,
+        proto: Proto,
+        inside: Inside<Endpoint>,
+        outside: Outside<Endpoint>,
+        subscriber: u32,
+    ) -> Result<MappingId, Full> {
+        let reuse = self.free != NONE;
+        let slot = if reuse { self.free } else { self.fresh };
+        let Some(place) = self.slab.get_mut(slot as usize) else { return Err(Full) };
+        let (a, b) = (self.hasher.endpoint(INSIDE, proto, inside.0), self.hasher.endpoint(OUTSIDE, proto, outside.0));
+        self.index.insert(a, slot)?;
+        if self.index.insert(b, slot).is_err() {
+            self.index.remove(a, slot);
+            return Err(Full);
+        }
+        if reuse {
+            self.free = place.next;
+        } else {
+            self.fresh += 1;
+        }
+        *place = Mapping { inside, outside, proto, state: State::Live, subscriber, ..FREE };
+        self.live += 1;
+        Ok(MappingId(slot))
+    }
+
+    /// Brings a held mapping back to life for a subscriber.
+    pub fn revive(&mut self, id: MappingId, subscriber: u32) {
+        if let Some(m) = self.slab.get_mut(id.0 as usize)
+            && m.state == State::Held
+        {
+            m.state = State::Live;
+            m.subscriber = subscriber;
+            self.live += 1;
+        }
+    }
+
+    /// To be called when a live mapping lost its last holder: its hold-down begins. TCP, whose connections are
+    /// tracked to their end, needs none [6888 REQ-8]; it only waits for guests to leave.
+    pub fn hold(&mut self, id: MappingId, now: Tick) {
+        let Some(m) = self.slab.get_mut(id.0 as usize) else { return };
+        if m.state != State::Live {
+            return;
+        }
+        m.state = State::Held;
+        m.closed = now;
+        self.live -= 1;
+        if !m.queued {
+            self.enqueue(id);
+        }
+    }
+
+    fn enqueue(&mut self, id: MappingId) {
+        if let Some(m) = self.slab.get_mut(id.0 as usize) {
+            m.queued = true;
+            m.next = NONE;
+        }
+        match self.slab.get_mut(self.tail as usize) {
+            Some(t) => t.next = id.0,
+            None => self.head = id.0,
+        }
+        self.tail = id.0;
+    }
+
+    /// Frees the oldest held mapping whose time is over, and returns it so that its port can be given back.
+    /// Looks at `budget` at most; call until `None`.
+    pub fn release(&mut self, now: Tick, budget: usize) -> Option<Mapping> {
+        for _ in 0..budget {
+            let id = MappingId(self.head);
+            let m = self.slab.get_mut(id.0 as usize)?;
+            let wait = if m.proto == Proto::TCP { 0 } else { self.hold_down };
+            if m.state == State::Held && !now.reached(m.closed.after(wait)) {
+                return None;
+            }
+            self.head = m.next;
+            if self.head == NONE {
+                self.tail = NONE;
+            }
+            m.queued = false;
+            if m.state != State::Held {
+                continue;
+            }
+            if m.guests > 0 {
+                self.enqueue(id);
+                continue;
+            }
+            return self.free(id);
+        }
+        None
+    }
+
+    /// Frees a mapping at once, whatever its state: for one whose first session could not be opened.
+    pub fn discard(&mut self, id: MappingId) -> Option<Mapping> {
+        let m = self.slab.get_mut(id.0 as usize)?;
+        if m.queued || m.holders + m.guests > 0 || m.state != State::Live {
+            return None;
+        }
+        self.live -= 1;
+        self.free(id)
+    }
+
+    fn free(&mut self, id: MappingId) -> Option<Mapping> {
+        let place = self.slab.get_mut(id.0 as usize)?;
+        let m = std::mem::replace(place, Mapping { next: self.free, ..FREE });
+        self.free = id.0;
+        self.index.remove(self.hasher.endpoint(INSIDE, m.proto, m.inside.0), id.0);
+        self.index.remove(self.hasher.endpoint(OUTSIDE, m.proto, m.outside.0), id.0);
+        Some(m)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn ends(n: u16) -> (Inside<Endpoint>, Outside<Endpoint>) {
+        (
+            Inside(Endpoint::new(Ipv4Addr::new(10, 0, 0, 1), n)),
+            Outside(Endpoint::new(Ipv4Addr::new(203, 0, 113, 2), n)),
+        )
+    }
+
+    #[test]
+    fn a_freed_port_rests_and_its_old_owner_gets_it_back() {
+        let mut t = Mappings::new(4, 0, 120_000);
+        let (i, o) = ends(5000);
+        let id = t.open(Proto::UDP, i, o, 0).unwrap();
+        t.hold(id, Tick(1000));
+        assert_eq!(t.len(), 0);
+        assert!(t.release(Tick(120_999), 8).is_none());
+        assert_eq!(t.find_inside(Proto::UDP, i), Some(id));
+        t.revive(id, 0);
+        assert!(t.get(id).unwrap().is_live());
+        assert!(t.release(Tick(500_000), 8).is_none(), "a live mapping is not released");
+        t.hold(id, Tick(600_000));
+        assert!(t.release(Tick(700_000), 8).is_none());
+        assert_eq!(t.release(Tick(720_000), 8).unwrap().outside, o);
+        assert_eq!(t.find_outside(Proto::UDP, o), None);
+    }
+
+    #[test]
+    fn a_port_with_a_guest_is_not_given_away() {
+        let mut t = Mappings::new(4, 0, 120_000);
+        let (i, o) = ends(5000);
+        let id = t.open(Proto::TCP, i, o, 0).unwrap();
+        t.get_mut(id).unwrap().guests = 1;
+        t.hold(id, Tick(0));
+        assert!(t.release(Tick(1), 8).is_none());
+        t.get_mut(id).unwrap().guests = 0;
+        assert!(t.release(Tick(2), 8).is_some());
+    }
+}

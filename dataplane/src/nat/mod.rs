@@ -1,0 +1,255 @@
+//! NAT44: decisions about flows. What is decided here is carried out by [`crate::worker`].
+//!
+//! [`Nat`] holds a shard's sessions, mappings, subscribers and ports, and answers two questions: which session does a
+//! packet from an inside host use ([`Nat::outbound`]), and which one from outside ([`Nat::inbound`])? Both open one
+//! where policy allows, or say why not. Buffers, links and time-outs of packets are not its business.
+
+mod expiry;
+pub mod fragments;
+pub mod held_syn;
+pub mod icmp_error;
+mod inbound;
+pub mod mapping;
+mod outbound;
+pub mod ports;
+pub mod rewrite;
+pub mod subscriber;
+
+use crate::flow::index::Hasher;
+use crate::flow::session::{NewSession, Session, SessionId, Sessions, flags};
+use crate::flow::tcp;
+use crate::policy::{Filtering, Rules};
+use crate::types::{Direction, Endpoint, Inside, Outside, Proto, Tick, WorkerId};
+use crate::verdict::{Counters, DropReason, Event};
+use mapping::{MappingId, Mappings};
+use ports::Ports;
+use std::sync::Arc;
+use subscriber::{SubscriberId, Subscribers};
+
+/// One worker's share of the NAT. See the module.
+pub struct Nat {
+    /// What the operator wants.
+    pub rules: Arc<Rules>,
+    /// Sessions.
+    pub sessions: Sessions,
+    /// Mappings.
+    pub mappings: Mappings,
+    /// Subscribers.
+    pub subscribers: Subscribers,
+    ports: Ports,
+    pairing: Hasher,
+    counters: Arc<Counters>,
+}
+
+impl Nat {
+    /// An empty shard for `worker`.
+    #[must_use]
+    pub fn new(rules: Arc<Rules>, worker: WorkerId, counters: Arc<Counters>, now: Tick) -> Self {
+        let p = &rules.policy;
+        let share = |total: usize| total.div_ceil(usize::from(rules.sharding.workers()));
+        // Each worker hashes differently: a bucket that collides in one shard does not in the others.
+        let seed = p.seed.wrapping_add(u64::from(worker.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let by_address = p.filtering == Filtering::AddressDependent;
+        Self {
+            sessions: Sessions::new(share(p.sizes.sessions), seed, now, by_address),
+            mappings: Mappings::new(share(p.sizes.mappings), seed, p.timeouts.hold_down),
+            subscribers: Subscribers::new(share(p.sizes.subscribers), seed),
+            ports: Ports::new(&rules, worker),
+            pairing: Hasher::new(p.seed ^ 0x5061_6972),
+            rules,
+            counters,
+        }
+    }
+
+    /// Bytes that all workers' tables take together.
+    #[must_use]
+    pub fn memory(rules: &Rules) -> usize {
+        let p = &rules.policy;
+        let workers = usize::from(rules.sharding.workers());
+        Sessions::memory(p.sizes.sessions, p.filtering == Filtering::AddressDependent)
+            + Mappings::memory(p.sizes.mappings)
+            + Subscribers::memory(p.sizes.subscribers)
+            + Ports::memory(rules.pool_size() as usize, workers)
+    }
+
+    /// How long a session may go unused.
+    #[must_use]
+    pub fn timeout(&self, s: &Session) -> u32 {
+        let t = &self.rules.policy.timeouts;
+        match s.proto {
+            Proto::TCP if s.state.is_established() => t.tcp_established,
+            Proto::TCP => t.tcp_transitory,
+            Proto::ICMP => t.icmp,
+            _ => t.udp,
+        }
+    }
+
+    /// Puts a session into the table and counts it for its mapping and subscriber, which must have been admitted.
+    fn open(
+        &mut self,
+        new: &NewSession,
+        subscriber: SubscriberId,
+        now: Tick,
+    ) -> Result<SessionId, DropReason> {
+        let t = &self.rules.policy.timeouts;
+        let timeout = match new.proto {
+            Proto::TCP => t.tcp_transitory,
+            Proto::ICMP => t.icmp,
+            _ => t.udp,
+        };
+        let id = self.sessions.open(new, now, timeout).map_err(|_| DropReason::SessionTableFull)?;
+        if let Some(s) = self.subscribers.get_mut(subscriber) {
+            s.sessions += 1;
+        }
+        if new.flags & flags::STATIC == 0
+            && let Some(m) = self.mappings.get_mut(MappingId(new.owner))
+        {
+            if new.flags & flags::HOLDS_MAPPING != 0 {
+                m.holders += 1;
+            } else {
+                m.guests += 1;
+            }
+        }
+        self.counters.count(Event::SessionsOpened, 1);
+        Ok(id)
+    }
+
+    /// The subscriber behind an inside address; `Err` when one more session is not admitted.
+    fn admit(&mut self, inside: Inside<Endpoint>, now: Tick) -> Result<SubscriberId, DropReason> {
+        let limits = &self.rules.policy.limits;
+        let (id, new) = self
+            .subscribers
+            .find_or_open(inside.0.addr, limits, now)
+            .map_err(|_| DropReason::SubscriberTableFull)?;
+        if new {
+            self.counters.count(Event::SubscribersOpened, 1);
+        }
+        let admitted = match self.subscribers.get_mut(id) {
+            Some(s) => s.admit_session(limits, now),
+            None => Err(DropReason::SubscriberTableFull),
+        };
+        if let Err(reason) = admitted {
+            self.leave(id);
+            return Err(reason);
+        }
+        Ok(id)
+    }
+
+    /// Forgets a subscriber that has nothing (any more).
+    fn leave(&mut self, id: SubscriberId) {
+        if self.subscribers.close_if_idle(id) {
+            self.counters.count(Event::SubscribersClosed, 1);
+        }
+    }
+
+    /// Ends a session with all that hangs on it.
+    pub fn close(&mut self, id: SessionId, now: Tick) -> Option<Session> {
+        let s = self.sessions.close(id)?;
+        self.counters.count(Event::SessionsClosed, 1);
+        let subscriber = if s.is(flags::STATIC) {
+            SubscriberId(s.owner)
+        } else {
+            let mapping = MappingId(s.owner);
+            let Some(m) = self.mappings.get_mut(mapping) else { return Some(s) };
+            let subscriber = SubscriberId(m.subscriber);
+            if s.is(flags::HOLDS_MAPPING) {
+                m.holders = m.holders.saturating_sub(1);
+            } else {
+                m.guests = m.guests.saturating_sub(1);
+            }
+            if m.holders == 0 && m.is_live() {
+                let proto = m.proto;
+                self.mappings.hold(mapping, now);
+                self.counters.count(Event::MappingsClosed, 1);
+                if let Some(sub) = self.subscribers.get_mut(subscriber) {
+                    sub.count_port(proto, -1);
+                }
+            }
+            subscriber
+        };
+        // A guest may outlive its mapping's subscription; its session was counted where `owner` of the record says.
+        if let Some(sub) = self.subscribers.get_mut(subscriber)
+            && sub.addr == s.inside
+        {
+            sub.sessions = sub.sessions.saturating_sub(1);
+        }
+        self.leave(subscriber);
+        Some(s)
+    }
+
+    /// The inside sent in a session that an outsider had opened: it holds its mapping from now on.
+    pub fn confirm_guest(&mut self, id: SessionId) {
+        let Some(s) = self.sessions.get_mut(id) else { return };
+        if s.flags & (flags::STATIC | flags::HOLDS_MAPPING) != 0 {
+            return;
+        }
+        let mapping = MappingId(s.owner);
+        if let Some(m) = self.mappings.get_mut(mapping)
+            && m.is_live()
+        {
+            s.flags |= flags::HOLDS_MAPPING;
+            m.guests = m.guests.saturating_sub(1);
+            m.holders += 1;
+        }
+    }
+
+    /// Random bits for choices of the slow path.
+    pub fn random(&mut self) -> u32 {
+        self.ports.random_u32()
+    }
+}
+
+/// What TCP told, for [`Nat::track`].
+#[derive(Clone, Copy, Debug)]
+pub struct Segment {
+    /// Flags.
+    pub flags: u8,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// Window scale of a SYN.
+    pub scale: Option<u8>,
+}
+
+impl Nat {
+    /// Follows a TCP connection by one segment.
+    ///
+    /// # Errors
+    /// Why the segment must not pass; the session is unchanged then.
+    pub fn track(&mut self, id: SessionId, by: Direction, segment: &Segment, now: Tick) -> Result<(), DropReason> {
+        let check = self.rules.policy.check_reset;
+        let Some(s) = self.sessions.get_mut(id) else { return Err(DropReason::TcpNoSession) };
+        let event = tcp::Event::of(segment.flags);
+        let opener = s.opener();
+        if event == tcp::Event::Reset
+            && check
+            && !s.track.believes_reset(s.state, opener, by, segment.flags, segment.seq, segment.ack)
+        {
+            self.counters.count(Event::BadResets, 1);
+            return Err(DropReason::TcpBadReset);
+        }
+        let before = s.state;
+        match tcp::step(before, opener, by, event) {
+            tcp::Step::RefuseSyn => return Err(DropReason::TcpSynOnClosed),
+            tcp::Step::To(state) => s.state = state,
+        }
+        if s.state == tcp::State::Opening && before == tcp::State::Closed {
+            s.track = tcp::Track::default();
+        }
+        s.track.note(by, segment.flags, segment.seq, segment.ack, segment.scale);
+        // A closed session is not kept alive by stragglers.
+        if before != tcp::State::Closed || s.state != tcp::State::Closed {
+            s.last_used = now;
+        }
+        if s.state != before {
+            let s = *s;
+            let timeout = self.timeout(&s);
+            self.sessions.look_again(id, now.after(timeout));
+        }
+        Ok(())
+    }
+}
+
+/// Where a session leads, once found.
+pub type Translation = (Inside<Endpoint>, Outside<Endpoint>);

@@ -1,0 +1,167 @@
+//! From inside: which session, which mapping, which outside endpoint.
+
+use super::Nat;
+use super::mapping::MappingId;
+use super::ports::Wish;
+use super::subscriber::SubscriberId;
+use crate::flow::session::{NewSession, SessionId, flags};
+use crate::packet::{Class, Meta};
+use crate::types::{Direction, Endpoint, Inside, Outside, PortId, Proto, Tick};
+use crate::verdict::{DropReason, Event};
+use crate::wire::icmp;
+use crate::wire::tcp::flags::{ACK, RST, SYN};
+
+impl Nat {
+    /// The session that a packet from inside host `meta.key.src` uses, opened if there is none. The caller has judged
+    /// the addresses and found a route. `hairpin`: the destination is an outside address of ours.
+    ///
+    /// # Errors
+    /// Why there is none and none may be.
+    pub fn outbound(&mut self, meta: &Meta, ingress: PortId, hairpin: bool, now: Tick) -> Result<SessionId, DropReason> {
+        if let Some(id) = self.sessions.find(&meta.key, Direction::Out) {
+            self.confirm_guest(id);
+            return Ok(id);
+        }
+        self.open_outbound(meta, ingress, hairpin, now)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn open_outbound(&mut self, meta: &Meta, ingress: PortId, hairpin: bool, now: Tick) -> Result<SessionId, DropReason> {
+        may_open(meta)?;
+        let proto = meta.key.proto;
+        let inside = Inside(meta.key.from());
+        let hairpin = if hairpin { flags::HAIRPIN } else { 0 };
+        let new = NewSession {
+            proto,
+            inside,
+            outside: Outside(inside.0),
+            remote: meta.key.to(),
+            owner: 0,
+            flags: flags::HOLDS_MAPPING | hairpin,
+            inside_port: ingress,
+        };
+        let subscriber = self.admit(inside, now)?;
+        if let Some(s) = self.rules.static_out(proto, inside) {
+            let new =
+                NewSession { outside: s.outside, owner: subscriber.0, flags: flags::STATIC | hairpin, ..new };
+            let opened = self.open(&new, subscriber, now);
+            if opened.is_err() {
+                self.leave(subscriber);
+            }
+            return opened;
+        }
+        let mapping = match self.mapping_for(proto, inside, subscriber) {
+            Ok(mapping) => mapping,
+            Err(reason) => {
+                self.leave(subscriber);
+                return Err(reason);
+            }
+        };
+        let Some(outside) = self.mappings.get(mapping).map(|m| m.outside) else {
+            return Err(DropReason::MappingTableFull);
+        };
+        let opened = self.open(&NewSession { outside, owner: mapping.0, ..new }, subscriber, now);
+        if opened.is_err() {
+            self.undo_mapping(mapping, subscriber);
+        }
+        opened
+    }
+
+    /// The mapping of an inside endpoint: the live one, the one at rest, or a new one.
+    fn mapping_for(
+        &mut self,
+        proto: Proto,
+        inside: Inside<Endpoint>,
+        subscriber: SubscriberId,
+    ) -> Result<MappingId, DropReason> {
+        let known = self.mappings.find_inside(proto, inside);
+        if let Some(id) = known
+            && self.mappings.get(id).is_some_and(super::mapping::Mapping::is_live)
+        {
+            return Ok(id);
+        }
+        let limits = &self.rules.policy.limits;
+        self.subscribers.get(subscriber).map_or(Err(DropReason::SubscriberTableFull), |s| s.admit_port(limits, proto))?;
+        let id = match known {
+            Some(id) => {
+                self.mappings.revive(id, subscriber.0);
+                id
+            }
+            None => {
+                let outside = self.outside_for(proto, inside)?;
+                self.mappings.open(proto, inside, outside, subscriber.0).map_err(|_| {
+                    if let Some(number) = self.rules.pool_number(outside.0.addr) {
+                        self.ports.give_back(number, proto, outside.0.port);
+                    }
+                    DropReason::MappingTableFull
+                })?
+            }
+        };
+        if let Some(s) = self.subscribers.get_mut(subscriber) {
+            s.count_port(proto, 1);
+        }
+        self.counters.count(Event::MappingsOpened, 1);
+        Ok(id)
+    }
+
+    /// A free outside endpoint at the subscriber's address.
+    fn outside_for(&mut self, proto: Proto, inside: Inside<Endpoint>) -> Result<Outside<Endpoint>, DropReason> {
+        let size = self.rules.pool_size();
+        if size == 0 {
+            return Err(DropReason::PortsExhausted);
+        }
+        let policy = &self.rules.policy;
+        let wish = Wish {
+            port: inside.0.port,
+            preserve: policy.preserve_port,
+            parity: policy.parity && proto == Proto::UDP,
+        };
+        // Where another address may be taken, a few are tried and no more.
+        const OTHERS: u32 = 8;
+        let tries = if policy.other_address { size.min(OTHERS) } else { 1 };
+        #[allow(clippy::cast_possible_truncation, reason = "a remainder by a u32")]
+        let first = (self.pairing.addr(inside.0.addr) % u64::from(size)) as u32;
+        for n in 0..tries {
+            let number = (first + n) % size;
+            if let Some(port) = self.ports.choose(number, proto, wish)
+                && let Some(addr) = self.rules.pool_address(number)
+            {
+                return Ok(Outside(Endpoint::new(addr, port)));
+            }
+        }
+        Err(DropReason::PortsExhausted)
+    }
+
+    /// The session of a new mapping could not be opened: take the mapping back.
+    fn undo_mapping(&mut self, id: MappingId, subscriber: SubscriberId) {
+        let Some(m) = self.mappings.discard(id) else {
+            self.leave(subscriber);
+            return;
+        };
+        self.counters.count(Event::MappingsClosed, 1);
+        if let Some(s) = self.subscribers.get_mut(subscriber) {
+            s.count_port(m.proto, -1);
+        }
+        if let Some(number) = self.rules.pool_number(m.outside.0.addr) {
+            self.ports.give_back(number, m.proto, m.outside.0.port);
+        }
+        self.leave(subscriber);
+    }
+}
+
+/// Whether a packet may begin a session at all.
+pub(super) fn may_open(meta: &Meta) -> Result<(), DropReason> {
+    match meta.class {
+        _ if meta.fragment_offset() > 0 => Err(DropReason::FragmentOfDropped),
+        Class::LaterFragment => Err(DropReason::FragmentOfDropped),
+        Class::Tcp if meta.tcp_flags & (SYN | ACK | RST) == SYN => Ok(()),
+        Class::Tcp => Err(DropReason::TcpNoSession),
+        // An answer to a query that nobody asked.
+        Class::IcmpQuery if matches!(meta.tcp_flags, icmp::ECHO_REPLY | icmp::TIMESTAMP_REPLY) => {
+            Err(DropReason::Unsolicited)
+        }
+        Class::Udp | Class::IcmpQuery => Ok(()),
+        Class::IcmpError | Class::Other => Err(DropReason::Protocol),
+    }
+}

@@ -1,0 +1,330 @@
+//! [`Rules`]: a [`Policy`] compiled for asking. Read-only and shared by all workers.
+//!
+//! Only the slow path asks, once a flow, except for [`Rules::owner`], which steering asks for each packet when there
+//! are several workers.
+
+use super::{Net, Policy, Sharding};
+use crate::packet::{Class, Framing, Meta};
+use crate::types::{Endpoint, Inside, Outside, PortId, Proto, Side, WorkerId};
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+/// What an address is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Local {
+    /// A port's own address.
+    Own(PortId),
+    /// An address of the pool, by its number.
+    Pool(u32),
+    /// The outside address of a one-to-one mapping to this host.
+    Static(Ipv4Addr),
+}
+
+/// How a destination is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// By this port.
+    pub port: PortId,
+    /// By this neighbour: the destination itself, or a router.
+    pub via: Ipv4Addr,
+}
+
+/// A mapping that configuration made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaticMapping {
+    /// Inside endpoint.
+    pub inside: Inside<Endpoint>,
+    /// Outside endpoint.
+    pub outside: Outside<Endpoint>,
+    /// By a forward, so that anyone may come in; otherwise one-to-one, and the firewall says.
+    pub open: bool,
+}
+
+/// See the module.
+pub struct Rules {
+    /// What it was compiled from.
+    pub policy: Policy,
+    /// Who owns what.
+    pub sharding: Sharding,
+    framings: Vec<Framing>,
+    /// Most specific first.
+    routes: Vec<(Net, PortId, Option<Ipv4Addr>)>,
+    inside_nets: Vec<Net>,
+    broadcasts: Vec<Ipv4Addr>,
+    own: HashMap<Ipv4Addr, PortId>,
+    /// Sorted by first address: (first, last, number of the first).
+    pool: Vec<(u32, u32, u32)>,
+    pool_size: u32,
+    static_out: HashMap<Ipv4Addr, Ipv4Addr>,
+    static_in: HashMap<Ipv4Addr, Ipv4Addr>,
+    forwards: HashMap<(Proto, Endpoint), Endpoint>,
+    forwards_back: HashMap<(Proto, Endpoint), Endpoint>,
+    /// Bit p: some forward has outside port p.
+    forward_ports: Box<[u64; 1024]>,
+}
+
+impl Rules {
+    /// Compiles a policy for a number of workers.
+    #[must_use]
+    pub fn new(policy: Policy, workers: u8) -> Self {
+        let sharding = Sharding::new(workers, policy.seed);
+        let mut r = Self {
+            sharding,
+            framings: policy.ports.iter().map(|p| Framing { mac: p.mac, vlan: p.vlan }).collect(),
+            routes: Vec::new(),
+            inside_nets: Vec::new(),
+            broadcasts: Vec::new(),
+            own: HashMap::new(),
+            pool: Vec::new(),
+            pool_size: 0,
+            static_out: policy.statics.iter().map(|s| (s.inside, s.outside)).collect(),
+            static_in: policy.statics.iter().map(|s| (s.outside, s.inside)).collect(),
+            forwards: HashMap::new(),
+            forwards_back: HashMap::new(),
+            forward_ports: Box::new([0; 1024]),
+            policy,
+        };
+        r.compile_routes();
+        r.compile_pool();
+        r.compile_forwards();
+        r
+    }
+
+    fn compile_routes(&mut self) {
+        for (p, id) in self.policy.ports.iter().zip((0u8..).map(PortId)) {
+            for &(addr, net) in &p.addresses {
+                self.routes.push((net, id, None));
+                self.own.insert(addr, id);
+                self.broadcasts.extend(net.broadcast());
+                self.broadcasts.extend(net.base());
+                if p.side == Side::Inside {
+                    self.inside_nets.push(net);
+                }
+            }
+        }
+        let connected = self.routes.clone();
+        for r in &self.policy.routes {
+            let port = connected.iter().find(|(net, _, _)| net.contains(r.via)).map(|&(_, port, _)| port);
+            let Some(port) = port else { continue };
+            self.routes.push((r.net, port, Some(r.via)));
+            if self.side(port) == Side::Inside {
+                self.inside_nets.push(r.net);
+            }
+        }
+        for (p, id) in self.policy.ports.iter().zip((0u8..).map(PortId)) {
+            if let Some(gateway) = p.gateway {
+                self.routes.push((Net::ALL, id, Some(gateway)));
+            }
+        }
+        // Stable: of two default routes the first port's wins.
+        self.routes.sort_by_key(|(net, _, _)| std::cmp::Reverse(net.prefix()));
+    }
+
+    fn compile_pool(&mut self) {
+        let mut number = 0u32;
+        let mut ranges = Vec::new();
+        for range in &self.policy.pool {
+            let (first, last) = (range.start().to_bits(), range.end().to_bits());
+            if first <= last {
+                ranges.push((first, last, number));
+                number = number.saturating_add(last - first + 1);
+            }
+        }
+        ranges.sort_unstable();
+        self.pool = ranges;
+        self.pool_size = number;
+    }
+
+    fn compile_forwards(&mut self) {
+        for f in &self.policy.forwards {
+            for (n, port) in (0u16..).zip(f.ports.clone()) {
+                let outside = Endpoint::new(f.outside, port);
+                let inside = Endpoint::new(f.inside, f.inside_port.saturating_add(n));
+                self.forwards.insert((f.proto, outside), inside);
+                self.forwards_back.entry((f.proto, inside)).or_insert(outside);
+                if let Some(word) = self.forward_ports.get_mut(usize::from(port / 64)) {
+                    *word |= 1 << (port % 64);
+                }
+            }
+        }
+    }
+
+    /// Ports that forwards take on an address, so that no dynamic mapping gets them.
+    pub fn forwarded(&self) -> impl Iterator<Item = (Proto, Endpoint)> + '_ {
+        self.forwards.keys().copied()
+    }
+
+    /// Side of a port.
+    #[inline]
+    #[must_use]
+    pub fn side(&self, port: PortId) -> Side {
+        self.policy.ports.get(port.index()).map_or(Side::Outside, |p| p.side)
+    }
+
+    /// MTU of a port.
+    #[inline]
+    #[must_use]
+    pub fn mtu(&self, port: PortId) -> u16 {
+        self.policy.ports.get(port.index()).map_or(1500, |p| p.mtu)
+    }
+
+    /// How a port frames.
+    #[inline]
+    #[must_use]
+    pub fn framing(&self, port: PortId) -> Option<&Framing> {
+        self.framings.get(port.index())
+    }
+
+    /// Ports in order.
+    pub fn ports(&self) -> impl Iterator<Item = PortId> {
+        (0u8..).map(PortId).take(self.policy.ports.len())
+    }
+
+    /// How many addresses the pool has.
+    #[must_use]
+    pub const fn pool_size(&self) -> u32 {
+        self.pool_size
+    }
+
+    /// The address with a number in the pool.
+    #[must_use]
+    pub fn pool_address(&self, number: u32) -> Option<Ipv4Addr> {
+        self.pool
+            .iter()
+            .find(|(first, last, start)| number >= *start && number - start <= last - first)
+            .map(|(first, _, start)| Ipv4Addr::from_bits(first + (number - start)))
+    }
+
+    /// What an address is to us, if anything. A port's own address may be in the pool too; then it is
+    /// [`Local::Own`], and [`Rules::pool_number`] tells the number.
+    #[must_use]
+    pub fn local(&self, addr: Ipv4Addr) -> Option<Local> {
+        if let Some(&port) = self.own.get(&addr) {
+            return Some(Local::Own(port));
+        }
+        if let Some(&inside) = self.static_in.get(&addr) {
+            return Some(Local::Static(inside));
+        }
+        self.pool_number(addr).map(Local::Pool)
+    }
+
+    /// Number of a pool address.
+    #[must_use]
+    pub fn pool_number(&self, addr: Ipv4Addr) -> Option<u32> {
+        let a = addr.to_bits();
+        let at = self.pool.partition_point(|(first, _, _)| *first <= a);
+        let (first, last, start) = *self.pool.get(at.checked_sub(1)?)?;
+        (a <= last).then(|| start + (a - first))
+    }
+
+    /// Whether we answer ARP for `addr` on `port`: our own addresses there, and, outside, those that we translate to.
+    #[must_use]
+    pub fn answers_arp(&self, port: PortId, addr: Ipv4Addr) -> bool {
+        match self.local(addr) {
+            Some(Local::Own(p)) => p == port,
+            Some(Local::Pool(_) | Local::Static(_)) => {
+                self.side(port) == Side::Outside && self.connected(port, addr)
+            }
+            None => false,
+        }
+    }
+
+    /// Whether `addr` is on the link of `port`.
+    #[must_use]
+    pub fn connected(&self, port: PortId, addr: Ipv4Addr) -> bool {
+        self.policy.ports.get(port.index()).is_some_and(|p| p.addresses.iter().any(|(_, net)| net.contains(addr)))
+    }
+
+    /// The port's own address in the network of `neighbour`, or its first one.
+    #[must_use]
+    pub fn own_address(&self, port: PortId, neighbour: Ipv4Addr) -> Option<Ipv4Addr> {
+        let addresses = &self.policy.ports.get(port.index())?.addresses;
+        addresses.iter().find(|(_, net)| net.contains(neighbour)).or(addresses.first()).map(|(addr, _)| *addr)
+    }
+
+    /// How `dst` is reached.
+    #[must_use]
+    pub fn route(&self, dst: Ipv4Addr) -> Option<Reach> {
+        self.routes
+            .iter()
+            .find(|(net, _, _)| net.contains(dst))
+            .map(|&(_, port, via)| Reach { port, via: via.unwrap_or(dst) })
+    }
+
+    /// Whether an address belongs to an inside network.
+    #[must_use]
+    pub fn is_inside(&self, addr: Ipv4Addr) -> bool {
+        self.inside_nets.iter().any(|n| n.contains(addr))
+    }
+
+    /// Whether an address is the directed broadcast (or the base) of one of our networks.
+    #[must_use]
+    pub fn is_broadcast(&self, addr: Ipv4Addr) -> bool {
+        addr.is_broadcast() || self.broadcasts.contains(&addr)
+    }
+
+    /// The configured mapping that a packet from outside would use.
+    #[must_use]
+    pub fn static_in(&self, proto: Proto, outside: Outside<Endpoint>) -> Option<StaticMapping> {
+        let Outside(e) = outside;
+        if let Some(&inside) = self.forwards.get(&(proto, e)) {
+            return Some(StaticMapping { inside: Inside(inside), outside, open: true });
+        }
+        let &inside = self.static_in.get(&e.addr)?;
+        Some(StaticMapping { inside: Inside(Endpoint::new(inside, e.port)), outside, open: false })
+    }
+
+    /// The configured mapping that a packet from an inside endpoint must use.
+    #[must_use]
+    pub fn static_out(&self, proto: Proto, inside: Inside<Endpoint>) -> Option<StaticMapping> {
+        let Inside(e) = inside;
+        if let Some(&outside) = self.forwards_back.get(&(proto, e)) {
+            return Some(StaticMapping { inside, outside: Outside(outside), open: true });
+        }
+        let &outside = self.static_out.get(&e.addr)?;
+        Some(StaticMapping { inside, outside: Outside(Endpoint::new(outside, e.port)), open: false })
+    }
+
+    /// Whether the firewall lets a stranger in to an inside endpoint of a one-to-one host.
+    #[must_use]
+    pub fn allows(&self, proto: Proto, Inside(e): Inside<Endpoint>) -> bool {
+        self.policy
+            .allows
+            .iter()
+            .any(|a| a.proto == proto && a.inside == e.addr && (proto == Proto::ICMP || a.ports.contains(&e.port)))
+    }
+
+    /// The worker whose shard holds a packet's session: the one answer to "who owns this packet", for both directions.
+    ///
+    /// For ICMP errors and fragments `key` must be that of the packet quoted, or that the first fragment taught.
+    /// `None`: nobody in particular (what the receiving worker can judge alone).
+    #[inline]
+    #[must_use]
+    pub fn owner(&self, side: Side, meta: &Meta) -> Option<WorkerId> {
+        match (side, meta.class) {
+            (_, Class::LaterFragment | Class::IcmpError | Class::Other) => None,
+            (Side::Inside, Class::Tcp | Class::Udp | Class::IcmpQuery) => Some(self.sharding.of_inside(meta.key.src)),
+            (Side::Outside, Class::Tcp | Class::Udp | Class::IcmpQuery) => {
+                Some(self.owner_of_outside(meta.key.proto, meta.key.to()))
+            }
+        }
+    }
+
+    /// Owner of an outside endpoint.
+    #[inline]
+    #[must_use]
+    pub fn owner_of_outside(&self, proto: Proto, e: Endpoint) -> WorkerId {
+        if !self.static_in.is_empty()
+            && let Some(&inside) = self.static_in.get(&e.addr)
+        {
+            return self.sharding.of_inside(inside);
+        }
+        let word = self.forward_ports.get(usize::from(e.port / 64)).copied().unwrap_or(0);
+        if word >> (e.port % 64) & 1 != 0
+            && let Some(inside) = self.forwards.get(&(proto, e))
+        {
+            return self.sharding.of_inside(inside.addr);
+        }
+        self.sharding.of_port(e.port)
+    }
+}

@@ -1,0 +1,182 @@
+//! Known flows, in stages over a burst, so that the cache misses of many packets overlap.
+//!
+//! 1. parse, hash the key, fetch the index bucket;
+//! 2. guess the session from the bucket's tags, fetch it;
+//! 3. confirm, translate, queue for sending.
+//!
+//! What is not an ordinary packet of an established flow goes to [`super::judge`], in its place in the order, so that
+//! packets of a flow never overtake each other within a worker.
+
+use super::Worker;
+use super::tag::{Tag, Why};
+use crate::flow::session::{SessionId, flags};
+use crate::flow::tcp;
+use crate::io::{BURST, Buf, Burst, Io};
+use crate::nat::rewrite::{self, Hop};
+use crate::packet::{self, Class, Meta, Parsed};
+use crate::types::{Direction, PortId, Side};
+use crate::verdict::{DropReason, Event};
+use crate::wire::tcp::flags::{FIN, RST, SYN};
+use arrayvec::ArrayVec;
+
+/// Packets ahead of the one being parsed whose first line is fetched.
+const AHEAD: usize = 6;
+
+/// What stage 1 found out about a packet.
+#[derive(Clone, Copy)]
+enum Found {
+    /// Ordinary: worth a guess. The hash of its key.
+    Plain(u64),
+    /// IPv4 that [`super::judge`] must look at.
+    Odd(Why),
+    /// ARP at this offset.
+    Arp(u8),
+    /// A copy of another worker's ARP.
+    ArpCopy(u8),
+    /// Dropped.
+    Bad(DropReason),
+}
+
+struct Staged {
+    meta: Meta,
+    found: Found,
+    port: PortId,
+    guess: SessionId,
+}
+
+impl<I: Io> Worker<I> {
+    /// Handles a burst from `port`, or one that other workers handed over (its packets' tags say what is known).
+    pub(super) fn burst(&mut self, bufs: &mut Burst<I::Buf>, port: Option<PortId>) {
+        let mut staged: ArrayVec<Staged, BURST> = ArrayVec::new();
+        for i in 0..bufs.len() {
+            crate::prefetch::read(bufs.get(i + AHEAD).and_then(|b| b.data().first()));
+            let Some(buf) = bufs.get(i) else { break };
+            staged.push(self.stage(buf, port));
+        }
+        for s in &mut staged {
+            if let Found::Plain(hash) = s.found {
+                s.guess = self.nat.sessions.prefetch_session(hash);
+            }
+        }
+        let mut translated = [0u64; 2];
+        for (buf, s) in bufs.drain(..).zip(staged) {
+            match s.found {
+                Found::Plain(_) => {
+                    if let Some(buf) = self.forward_known(buf, &s, &mut translated) {
+                        let why = if port.is_some() { Why::Fresh } else { Why::Owned };
+                        self.judge(s.port, buf, s.meta, why);
+                    }
+                }
+                Found::Odd(why) => self.judge(s.port, buf, s.meta, why),
+                Found::Arp(l3) => self.arp(s.port, buf, l3, true),
+                Found::ArpCopy(l3) => self.arp(s.port, buf, l3, false),
+                Found::Bad(reason) => self.drop(buf, reason),
+            }
+        }
+        let [out, inward] = translated;
+        if out > 0 {
+            self.counters.count(Event::TranslatedOut, out);
+        }
+        if inward > 0 {
+            self.counters.count(Event::TranslatedIn, inward);
+        }
+    }
+
+    /// Stage 1 for one packet.
+    #[inline]
+    fn stage(&self, buf: &I::Buf, port: Option<PortId>) -> Staged {
+        let tag = match port {
+            Some(port) => Tag { why: Why::Fresh, port },
+            None => Tag::unpack(buf.tag()),
+        };
+        let mut staged =
+            Staged { meta: Meta::NONE, found: Found::Bad(DropReason::Shutdown), port: tag.port, guess: SessionId(u32::MAX) };
+        let Some(framing) = self.rules.framing(tag.port) else { return staged };
+        match packet::parse(buf.data(), framing) {
+            Ok(Parsed::Ip(meta)) => {
+                staged.meta = meta;
+                let settled = matches!(tag.why, Why::Fresh | Why::Owned);
+                staged.found = if settled && is_plain(&meta) && self.owns(tag, &meta) {
+                    let hash = self.nat.sessions.hash(&meta.key);
+                    self.nat.sessions.prefetch_bucket(hash);
+                    Found::Plain(hash)
+                } else {
+                    Found::Odd(tag.why)
+                };
+            }
+            Ok(Parsed::Arp(l3)) => {
+                staged.found = if tag.why == Why::ArpCopy { Found::ArpCopy(l3) } else { Found::Arp(l3) };
+            }
+            Err(reason) => staged.found = Found::Bad(reason),
+        }
+        staged
+    }
+
+    /// Whether a plain packet's session is in this worker's shard.
+    #[inline]
+    fn owns(&self, tag: Tag, meta: &Meta) -> bool {
+        tag.why == Why::Owned
+            || self.rules.sharding.workers() == 1
+            || self.rules.owner(self.rules.side(tag.port), meta) == Some(self.me)
+    }
+
+    /// Stage 3 for a packet of an established flow. Gives the packet back, unchanged, when it is not.
+    #[inline]
+    fn forward_known(&mut self, mut buf: I::Buf, staged: &Staged, translated: &mut [u64; 2]) -> Option<I::Buf> {
+        let meta = &staged.meta;
+        let direction = match self.rules.side(staged.port) {
+            Side::Inside => Direction::Out,
+            Side::Outside => Direction::In,
+        };
+        let Some(s) = self.nat.sessions.confirm(staged.guess, &meta.key, direction) else { return Some(buf) };
+        let from_inside = direction == Direction::Out;
+        let hop = if from_inside { s.hop_out } else { s.hop_in };
+        let settled = s.flags & flags::HAIRPIN == 0
+            && (!from_inside || (s.flags & (flags::HOLDS_MAPPING | flags::STATIC) != 0 && s.inside_port == staged.port))
+            && (meta.class != Class::Tcp || s.state == tcp::State::Established);
+        if !settled {
+            return Some(buf);
+        }
+        let Some((egress, mac)) = self.hops.ready(hop) else { return Some(buf) };
+        if meta.total_len > self.rules.mtu(egress) {
+            return Some(buf);
+        }
+        if meta.class == Class::Tcp {
+            note_ack(s, &buf, meta, direction);
+            s.last_used = self.now;
+        } else if from_inside {
+            // What outsiders send keeps nothing alive [4787 REQ-6].
+            s.last_used = self.now;
+        }
+        let id = (from_inside && !meta.dont_fragment()).then(|| self.ids.next(meta.key.dst));
+        if !rewrite::translate(buf.data_mut(), meta, s, direction, Hop { decrement_ttl: true, id }) {
+            return Some(buf);
+        }
+        let [out, inward] = translated;
+        *(if from_inside { out } else { inward }) += 1;
+        self.send_ip(buf, meta.l3, meta.total_len, egress, mac);
+        None
+    }
+}
+
+/// Whether a packet can be forwarded by its session alone.
+#[inline]
+fn is_plain(meta: &Meta) -> bool {
+    let quiet = match meta.class {
+        Class::Udp | Class::IcmpQuery => true,
+        Class::Tcp => meta.tcp_flags & (SYN | FIN | RST) == 0,
+        Class::IcmpError | Class::LaterFragment | Class::Other => false,
+    };
+    quiet && meta.ttl > 1 && !meta.is_fragment()
+}
+
+/// Keeps the acknowledgement number, which a later reset is measured against.
+#[inline]
+fn note_ack<B: Buf>(s: &mut crate::flow::session::Session, buf: &B, meta: &Meta, by: Direction) {
+    let at = usize::from(meta.l4) + 8;
+    if let Some(bytes) = buf.data().get(at..at + 4)
+        && let Ok(ack) = <[u8; 4]>::try_from(bytes)
+    {
+        s.track.note(by, meta.tcp_flags, 0, u32::from_be_bytes(ack), None);
+    }
+}

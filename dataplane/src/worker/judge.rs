@@ -1,0 +1,557 @@
+//! Everything but the ordinary packet of an established flow: new flows, TCP's beginnings and ends, ICMP errors,
+//! fragments, hairpins, what is for the box itself, and what is refused.
+//!
+//! [`Worker::judge`] decides without changing a byte, then carries the decision out. A packet that must wait for ARP
+//! is put aside as it came and judged anew later, so a decision never has effects that a second one would repeat.
+
+use super::Worker;
+use super::errors::Tell;
+use super::tag::{Tag, Why};
+use super::waiting::PER_NEIGHBOUR;
+use crate::flow::session::{Session, SessionId, flags};
+use crate::io::{Buf, Io};
+use crate::link::neighbour::{HopId, Resolved};
+use crate::nat::Segment;
+use crate::nat::fragments::Learned;
+use crate::nat::icmp_error::{self, Quote};
+use crate::nat::rewrite::{self, Hop};
+use crate::packet::{self, Class, Meta, Parsed};
+use crate::policy::{Local, MssClamp, Reach, Refusal};
+use crate::types::{Direction, Key, Mac, PortId, Proto, Side, WorkerId};
+use crate::verdict::{DropReason, Event};
+use crate::wire::{icmp, tcp};
+use std::net::Ipv4Addr;
+use zerocopy::FromBytes;
+
+/// What is to be done with a packet.
+pub(super) enum Verdict {
+    /// Translate by a session and send to a next hop.
+    Translate { session: SessionId, direction: Direction, hop: Hop, egress: PortId, mac: Mac },
+    /// Translate the source, then treat it as coming from outside.
+    TurnAround { session: SessionId, hop: Hop },
+    /// Translate an ICMP error by a session and send it.
+    Error { session: Session, quote: Quote, direction: Direction, egress: PortId, mac: Mac },
+    /// The same, back towards another inside host.
+    ErrorAround { session: Session, quote: Quote },
+    /// Forward untranslated.
+    Route { egress: PortId, mac: Mac },
+    /// Echo request to the box.
+    Echo,
+    /// Wait for a next hop.
+    Await(HopId),
+    /// Another worker's.
+    Give(WorkerId),
+    /// Drop.
+    Drop(DropReason),
+    /// Drop, and tell the sender.
+    Refuse(DropReason, Tell),
+}
+
+impl From<DropReason> for Verdict {
+    fn from(reason: DropReason) -> Self {
+        Self::Drop(reason)
+    }
+}
+
+/// The final verdict early.
+type Decision = Result<Verdict, Verdict>;
+
+impl<I: Io> Worker<I> {
+    /// Decides about one packet and carries it out.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn judge(&mut self, port: PortId, buf: I::Buf, meta: Meta, why: Why) {
+        if matches!(why, Why::Meet) || (meta.is_fragment() && why == Why::Fresh) {
+            return self.meet(port, buf, meta, why);
+        }
+        let verdict = self.decide(port, buf.data(), &meta, why).unwrap_or_else(|early| early);
+        self.carry_out(verdict, port, buf, &meta, why);
+    }
+
+    /// Judges a packet that was parsed before, or elsewhere.
+    pub(super) fn judge_again(&mut self, port: PortId, buf: I::Buf, why: Why) {
+        let Some(framing) = self.rules.framing(port) else { return self.drop(buf, DropReason::NoRoute) };
+        match packet::parse(buf.data(), framing) {
+            Ok(Parsed::Ip(meta)) => self.judge(port, buf, meta, why),
+            Ok(Parsed::Arp(_)) => self.drop(buf, DropReason::ArpInvalid),
+            Err(reason) => self.drop(buf, reason),
+        }
+    }
+
+    fn decide(&mut self, port: PortId, frame: &[u8], meta: &Meta, why: Why) -> Decision {
+        let side = self.rules.side(port);
+        let mut meta = *meta;
+        match (why, side) {
+            (Why::Fresh, _) => {
+                let owner = self.owner(side, frame, &meta)?;
+                if owner != self.me {
+                    return Ok(Verdict::Give(owner));
+                }
+            }
+            (Why::Learned(Learned { ident, .. }), _) => meta.key.ident = ident,
+            (Why::Hairpin(ident), _) => {
+                if let Some(ident) = ident {
+                    meta.key.ident = ident;
+                }
+                return self.from_outside(port, frame, &meta, why, true);
+            }
+            (Why::Owned | Why::Meet | Why::ArpCopy, _) => {}
+        }
+        match side {
+            Side::Inside => self.from_inside(port, frame, &meta, why),
+            Side::Outside => self.from_outside(port, frame, &meta, why, false),
+        }
+    }
+
+    fn from_inside(&mut self, port: PortId, frame: &[u8], meta: &Meta, why: Why) -> Decision {
+        self.check_inside_addresses(meta)?;
+        if self.rules.route(meta.key.src).is_none_or(|r| r.port != port) {
+            return Err(DropReason::SpoofedSource.into());
+        }
+        let local = self.rules.local(meta.key.dst);
+        let hairpin = match local {
+            Some(Local::Own(own)) if is_echo_request(meta) => {
+                let _ = own;
+                return Ok(Verdict::Echo);
+            }
+            Some(Local::Own(own)) if self.rules.side(own) == Side::Inside => {
+                return Err(DropReason::LocalService.into());
+            }
+            Some(Local::Own(_) | Local::Pool(_) | Local::Static(_)) => true,
+            None => false,
+        };
+        let reach = if hairpin {
+            None
+        } else {
+            let no_route = || Verdict::Refuse(DropReason::NoRoute, Tell::unreachable(NETWORK));
+            Some(self.rules.route(meta.key.dst).ok_or_else(no_route)?)
+        };
+        if let Some(reach) = reach
+            && self.rules.side(reach.port) == Side::Inside
+        {
+            return self.route_plain(meta, reach);
+        }
+        if hairpin && !self.rules.policy.hairpin {
+            return Err(DropReason::HairpinOff.into());
+        }
+        if meta.class == Class::IcmpError {
+            return self.error_from_inside(frame, meta, reach);
+        }
+        if !is_translatable(meta) {
+            return Err(DropReason::Protocol.into());
+        }
+        check_ttl(meta)?;
+        if let Some(reach) = reach {
+            self.check_size(meta, reach.port)?;
+        }
+        let segment = segment(frame, meta)?;
+        let id = self.nat.outbound(meta, port, hairpin, self.now).map_err(|reason| self.refusal(reason))?;
+        let target = match reach {
+            Some(reach) => Some(self.next_hop(id, Direction::Out, reach)?),
+            None => None,
+        };
+        self.follow(id, Direction::Out, segment.as_ref())?;
+        let new_id = match why {
+            Why::Learned(learned) => Some(learned.id),
+            _ => (!meta.dont_fragment()).then(|| self.ids.next(meta.key.dst)),
+        };
+        let hop = Hop { decrement_ttl: true, id: new_id };
+        Ok(match target {
+            Some((egress, mac)) => Verdict::Translate { session: id, direction: Direction::Out, hop, egress, mac },
+            None => Verdict::TurnAround { session: id, hop },
+        })
+    }
+
+    fn from_outside(&mut self, port: PortId, frame: &[u8], meta: &Meta, why: Why, hairpin: bool) -> Decision {
+        if !hairpin {
+            self.check_outside_source(meta)?;
+        }
+        match self.rules.local(meta.key.dst) {
+            Some(Local::Own(own)) if is_echo_request(meta) && own == port => return Ok(Verdict::Echo),
+            Some(Local::Own(_) | Local::Pool(_) | Local::Static(_)) => {}
+            None => return Err(self.not_for_us(meta.key.dst).into()),
+        }
+        if meta.class == Class::IcmpError {
+            return self.error_from_outside(frame, meta, hairpin);
+        }
+        if !is_translatable(meta) {
+            return Err(DropReason::Protocol.into());
+        }
+        let segment = segment(frame, meta)?;
+        let id = match self.nat.inbound(meta, hairpin, self.now) {
+            Ok(id) => id,
+            Err(reason) => {
+                self.note_unsolicited(port, frame, meta, reason, hairpin);
+                return Err(reason.into());
+            }
+        };
+        if !hairpin {
+            check_ttl(meta)?;
+        }
+        let Some(inside) = self.nat.sessions.get(id).map(|s| s.inside) else {
+            return Err(DropReason::Unsolicited.into());
+        };
+        let Some(reach) = self.rules.route(inside) else { return Err(DropReason::NoRoute.into()) };
+        match self.check_size(meta, reach.port) {
+            // The quoted packet would bear a translated source: of no use to its sender.
+            Err(Verdict::Refuse(reason, _)) if hairpin => return Err(reason.into()),
+            other => other?,
+        }
+        let (egress, mac) = self.next_hop(id, Direction::In, reach)?;
+        self.follow(id, Direction::In, segment.as_ref())?;
+        let _ = why;
+        let hop = Hop { decrement_ttl: !hairpin, id: None };
+        Ok(Verdict::Translate { session: id, direction: Direction::In, hop, egress, mac })
+    }
+
+    /// TCP's state, or the time-out's new start.
+    fn follow(&mut self, id: SessionId, by: Direction, segment: Option<&Segment>) -> Result<(), Verdict> {
+        match segment {
+            Some(segment) => self.nat.track(id, by, segment, self.now)?,
+            None if by == Direction::Out => {
+                if let Some(s) = self.nat.sessions.get_mut(id) {
+                    s.last_used = self.now;
+                }
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The next hop of a session in a direction: the one it remembers, or the one that the route says.
+    fn next_hop(&mut self, id: SessionId, direction: Direction, reach: Reach) -> Result<(PortId, Mac), Verdict> {
+        let known = self.nat.sessions.get(id).map(|s| if direction == Direction::Out { s.hop_out } else { s.hop_in });
+        if let Some(ready) = known.and_then(|hop| self.hops.ready(hop)) {
+            return Ok(ready);
+        }
+        let (hop, ready) = self.resolve(reach)?;
+        if let Some(s) = self.nat.sessions.get_mut(id) {
+            *(if direction == Direction::Out { &mut s.hop_out } else { &mut s.hop_in }) = hop;
+        }
+        Ok(ready)
+    }
+
+    fn resolve(&mut self, reach: Reach) -> Result<(HopId, (PortId, Mac)), Verdict> {
+        let Some(hop) = self.hops.find_or_add(reach.port, reach.via, self.now) else {
+            return Err(DropReason::NeighbourTableFull.into());
+        };
+        match self.hops.resolve(hop) {
+            Some(Resolved::Ready(port, mac)) => Ok((hop, (port, mac))),
+            Some(Resolved::Asking) => Err(Verdict::Await(hop)),
+            Some(Resolved::Failed) | None => {
+                Err(Verdict::Refuse(DropReason::NeighbourUnresolved, Tell::unreachable(icmp::unreachable::HOST)))
+            }
+        }
+    }
+
+    /// Between two inside networks: forwarded as it is.
+    fn route_plain(&mut self, meta: &Meta, reach: Reach) -> Decision {
+        check_ttl(meta)?;
+        self.check_size(meta, reach.port)?;
+        let (_, (egress, mac)) = self.resolve(reach)?;
+        Ok(Verdict::Route { egress, mac })
+    }
+
+    fn error_from_inside(&mut self, frame: &[u8], meta: &Meta, reach: Option<Reach>) -> Decision {
+        let (quote, session) = self.quoted_session(frame, meta, Direction::Out)?;
+        if session.is(flags::HAIRPIN) {
+            return Ok(Verdict::ErrorAround { session, quote });
+        }
+        let Some(reach) = reach else { return Err(DropReason::IcmpErrorNoSession.into()) };
+        let (_, (egress, mac)) = self.resolve(reach)?;
+        Ok(Verdict::Error { session, quote, direction: Direction::Out, egress, mac })
+    }
+
+    fn error_from_outside(&mut self, frame: &[u8], meta: &Meta, hairpin: bool) -> Decision {
+        let (quote, session) = self.quoted_session(frame, meta, Direction::In)?;
+        if !hairpin && session.is(flags::HAIRPIN) {
+            return Err(DropReason::IcmpErrorNoSession.into());
+        }
+        let Some(reach) = self.rules.route(session.inside) else { return Err(DropReason::NoRoute.into()) };
+        let (_, (egress, mac)) = self.resolve(reach)?;
+        Ok(Verdict::Error { session, quote, direction: Direction::In, egress, mac })
+    }
+
+    fn quoted_session(&self, frame: &[u8], meta: &Meta, direction: Direction) -> Result<(Quote, Session), Verdict> {
+        // Nobody is told of an error that ran out of time: no error about an error (RFC 1122 §3.2.2).
+        if meta.ttl <= 1 {
+            return Err(DropReason::TtlExceeded.into());
+        }
+        let quote = icmp_error::quote(frame, meta)?;
+        // The quoted packet's sender is whom the error is for.
+        if quote.key.src != meta.key.dst {
+            return Err(DropReason::IcmpErrorNoSession.into());
+        }
+        let found = self.nat.sessions.find(&quote.key.reversed(), direction).and_then(|id| self.nat.sessions.get(id));
+        found.map(|s| (quote, *s)).ok_or_else(|| DropReason::IcmpErrorNoSession.into())
+    }
+
+    /// Source and destination of a packet from an inside port.
+    pub(super) fn check_inside_addresses(&self, meta: &Meta) -> Result<(), DropReason> {
+        let Key { src, dst, .. } = meta.key;
+        if is_martian(src) {
+            return Err(DropReason::MartianSource);
+        }
+        if src == dst {
+            return Err(DropReason::Land);
+        }
+        if !self.rules.is_inside(src) || self.rules.is_broadcast(src) || self.rules.local(src).is_some() {
+            return Err(DropReason::SpoofedSource);
+        }
+        if dst.is_multicast() {
+            return Err(DropReason::Multicast);
+        }
+        if self.rules.is_broadcast(dst) {
+            return Err(DropReason::Broadcast);
+        }
+        if is_martian(dst) { Err(DropReason::MartianDestination) } else { Ok(()) }
+    }
+
+    /// Source of a packet from an outside port.
+    pub(super) fn check_outside_source(&self, meta: &Meta) -> Result<(), DropReason> {
+        let src = meta.key.src;
+        if src == meta.key.dst {
+            return Err(DropReason::Land);
+        }
+        if is_martian(src) || self.rules.is_broadcast(src) {
+            return Err(DropReason::MartianSource);
+        }
+        if self.rules.is_inside(src) || self.rules.local(src).is_some() {
+            return Err(DropReason::SpoofedSource);
+        }
+        Ok(())
+    }
+
+    /// Why a destination outside is not ours.
+    pub(super) fn not_for_us(&self, dst: Ipv4Addr) -> DropReason {
+        if dst.is_multicast() {
+            DropReason::Multicast
+        } else if self.rules.is_broadcast(dst) {
+            DropReason::Broadcast
+        } else if is_martian(dst) {
+            DropReason::MartianDestination
+        } else {
+            DropReason::NotForUs
+        }
+    }
+
+    fn check_size(&self, meta: &Meta, egress: PortId) -> Result<(), Verdict> {
+        let mtu = self.rules.mtu(egress);
+        if meta.total_len > mtu && meta.dont_fragment() {
+            return Err(Verdict::Refuse(DropReason::TooBig, Tell::fragmentation_needed(mtu)));
+        }
+        Ok(())
+    }
+
+    /// What a subscriber hears when its flow is refused for want of something [RFC 5508 REQ-8, RFC 6888 REQ-11].
+    fn refusal(&self, reason: DropReason) -> Verdict {
+        let wanting = matches!(
+            reason,
+            DropReason::SubscriberSessions
+                | DropReason::SubscriberPorts
+                | DropReason::SubscriberRate
+                | DropReason::SubscriberTableFull
+                | DropReason::SessionTableFull
+                | DropReason::MappingTableFull
+                | DropReason::PortsExhausted
+        );
+        match self.rules.policy.refusal {
+            Refusal::HostUnreachable if wanting => Verdict::Refuse(reason, Tell::unreachable(icmp::unreachable::HOST)),
+            Refusal::Prohibited if wanting => Verdict::Refuse(reason, Tell::unreachable(icmp::unreachable::PROHIBITED)),
+            Refusal::HostUnreachable | Refusal::Prohibited | Refusal::Silent => Verdict::Drop(reason),
+        }
+    }
+
+    /// An unsolicited SYN whose sender may have to be told, in time.
+    fn note_unsolicited(&mut self, port: PortId, frame: &[u8], meta: &Meta, reason: DropReason, hairpin: bool) {
+        let syn = meta.class == Class::Tcp && meta.tcp_flags & (tcp::flags::SYN | tcp::flags::ACK) == tcp::flags::SYN;
+        let refused = matches!(reason, DropReason::Unsolicited | DropReason::Filtered | DropReason::FirewallDenied);
+        if syn && refused && !hairpin && self.rules.policy.reject_unsolicited_syn {
+            self.syns.note(meta.key, port, meta.l3, frame, self.now);
+        }
+    }
+
+    fn carry_out(&mut self, verdict: Verdict, port: PortId, buf: I::Buf, meta: &Meta, why: Why) {
+        match verdict {
+            Verdict::Translate { session, direction, hop, egress, mac } => {
+                self.translate(buf, meta, session, direction, hop, (port, egress, mac));
+            }
+            Verdict::TurnAround { session, hop } => self.turn(port, buf, meta, session, hop),
+            Verdict::Error { session, quote, direction, egress, mac } => {
+                self.translate_error(buf, meta, &quote, &session, direction, (egress, mac));
+            }
+            Verdict::ErrorAround { session, quote } => {
+                let mut buf = buf;
+                if !icmp_error::translate(buf.data_mut(), meta, &quote, &session, Direction::Out) {
+                    return self.drop(buf, DropReason::IcmpErrorTruncated);
+                }
+                let owner = self.rules.owner_of_outside(session.proto, session.remote());
+                self.turn_around(port, buf, owner, None);
+            }
+            Verdict::Route { egress, mac } => self.route(buf, meta, egress, mac),
+            Verdict::Echo => self.echo(port, buf, meta),
+            Verdict::Await(hop) => self.wait(hop, port, buf, why),
+            Verdict::Give(owner) => self.hand_over(buf, owner, port, Why::Owned),
+            Verdict::Drop(reason) => self.drop(buf, reason),
+            Verdict::Refuse(reason, tell) => {
+                self.tell(port, buf.data(), meta, tell);
+                self.drop(buf, reason);
+            }
+        }
+    }
+
+    fn translate(
+        &mut self,
+        mut buf: I::Buf,
+        meta: &Meta,
+        id: SessionId,
+        direction: Direction,
+        hop: Hop,
+        (ingress, egress, mac): (PortId, PortId, Mac),
+    ) {
+        let Some(session) = self.nat.sessions.get(id).copied() else {
+            return self.drop(buf, DropReason::TcpNoSession);
+        };
+        if meta.class == Class::Tcp && meta.tcp_flags & tcp::flags::SYN != 0 {
+            self.clamp(buf.data_mut(), meta, ingress, egress);
+        }
+        if !rewrite::translate(buf.data_mut(), meta, &session, direction, hop) {
+            return self.drop(buf, DropReason::TransportTooShort);
+        }
+        self.counters.count(
+            if direction == Direction::Out { Event::TranslatedOut } else { Event::TranslatedIn },
+            1,
+        );
+        self.send_ip_in_pieces(buf, meta, egress, mac);
+    }
+
+    fn clamp(&self, frame: &mut [u8], meta: &Meta, ingress: PortId, egress: PortId) {
+        let limit = match self.rules.policy.mss_clamp {
+            MssClamp::Off => return,
+            MssClamp::Auto => rewrite::mss_for(self.rules.mtu(ingress).min(self.rules.mtu(egress))),
+            MssClamp::To(mss) => mss,
+        };
+        if rewrite::clamp_mss(frame, meta, limit) {
+            self.counters.count(Event::MssClamped, 1);
+        }
+    }
+
+    /// The first half of hairpinning.
+    fn turn(&mut self, port: PortId, mut buf: I::Buf, meta: &Meta, id: SessionId, hop: Hop) {
+        let Some(session) = self.nat.sessions.get(id).copied() else {
+            return self.drop(buf, DropReason::TcpNoSession);
+        };
+        if !rewrite::translate(buf.data_mut(), meta, &session, Direction::Out, hop) {
+            return self.drop(buf, DropReason::TransportTooShort);
+        }
+        let arrives = session.key(Direction::In).reversed();
+        let owner = self.rules.owner_of_outside(arrives.proto, arrives.to());
+        self.turn_around(port, buf, owner, meta.is_fragment().then_some(arrives.ident));
+    }
+
+    fn translate_error(
+        &mut self,
+        mut buf: I::Buf,
+        meta: &Meta,
+        quote: &Quote,
+        session: &Session,
+        direction: Direction,
+        (egress, mac): (PortId, Mac),
+    ) {
+        let translated = icmp_error::translate(buf.data_mut(), meta, quote, session, direction)
+            && pass_on(buf.data_mut(), meta);
+        if !translated {
+            return self.drop(buf, DropReason::IcmpErrorTruncated);
+        }
+        self.counters.count(Event::IcmpErrorsTranslated, 1);
+        self.send_ip_in_pieces(buf, meta, egress, mac);
+    }
+
+    fn route(&mut self, mut buf: I::Buf, meta: &Meta, egress: PortId, mac: Mac) {
+        if !pass_on(buf.data_mut(), meta) {
+            return self.drop(buf, DropReason::FrameTooShort);
+        }
+        self.counters.count(Event::Routed, 1);
+        self.send_ip_in_pieces(buf, meta, egress, mac);
+    }
+
+    /// Puts a packet aside until its next hop is known.
+    fn wait(&mut self, hop: HopId, port: PortId, buf: I::Buf, why: Why) {
+        if let Some((port, addr)) = self.hops.ask_now(hop, self.now) {
+            self.send_arp_request(port, addr, None);
+        }
+        if !self.waiting.has_room() || self.hops.count_waiting(hop, 1) > PER_NEIGHBOUR {
+            self.hops.count_waiting(hop, -1);
+            return self.drop(buf, DropReason::NeighbourQueueFull);
+        }
+        let why = if why == Why::Fresh { Why::Owned } else { why };
+        self.counters.count(Event::Held, 1);
+        self.waiting.put(hop, port, Tag { why, port }.pack(), buf);
+    }
+
+    /// A next hop is known now: what waited for it is judged anew.
+    pub(super) fn release_waiting(&mut self, hop: HopId) {
+        // No more than may wait, even if one waits again.
+        for _ in 0..PER_NEIGHBOUR {
+            let Some((port, tag, buf)) = self.waiting.take(hop) else { return };
+            self.hops.count_waiting(hop, -1);
+            self.counters.count(Event::Released, 1);
+            self.judge_again(port, buf, Tag::unpack(tag).why);
+        }
+    }
+}
+
+/// "Network unreachable".
+const NETWORK: u8 = 0;
+
+/// Takes one from the time to live of a packet that is forwarded as it is.
+fn pass_on(frame: &mut [u8], meta: &Meta) -> bool {
+    use crate::wire::{checksum::Delta, ipv4::Ipv4};
+    let Some(Ok((ip, _))) = frame.get_mut(usize::from(meta.l3)..).map(Ipv4::mut_from_prefix) else { return false };
+    rewrite::forward_header(ip, Delta::NONE, Hop { decrement_ttl: true, id: None });
+    true
+}
+
+fn check_ttl(meta: &Meta) -> Result<(), Verdict> {
+    if meta.ttl <= 1 { Err(Verdict::Refuse(DropReason::TtlExceeded, Tell::time_exceeded())) } else { Ok(()) }
+}
+
+/// An address that no packet may come from, or go to: 0/8, 127/8, and 224/3 but for what the caller tells apart.
+fn is_martian(addr: Ipv4Addr) -> bool {
+    let [first, ..] = addr.octets();
+    first == 0 || first == 127 || first >= 224
+}
+
+fn is_translatable(meta: &Meta) -> bool {
+    match meta.class {
+        Class::Tcp | Class::Udp | Class::IcmpQuery => true,
+        Class::LaterFragment => matches!(meta.key.proto, Proto::TCP | Proto::UDP | Proto::ICMP),
+        Class::IcmpError | Class::Other => false,
+    }
+}
+
+/// An echo request, or a later fragment of one (a query's identifier stands on the asking side).
+fn is_echo_request(meta: &Meta) -> bool {
+    match meta.class {
+        Class::IcmpQuery => meta.tcp_flags == icmp::ECHO_REQUEST,
+        Class::LaterFragment => meta.key.proto == Proto::ICMP && meta.key.dst_port() == 0,
+        Class::Tcp | Class::Udp | Class::IcmpError | Class::Other => false,
+    }
+}
+
+/// What TCP tracking needs of a segment; nothing for other packets.
+fn segment(frame: &[u8], meta: &Meta) -> Result<Option<Segment>, Verdict> {
+    if meta.class != Class::Tcp {
+        return Ok(None);
+    }
+    let short = || Verdict::Drop(DropReason::TransportTooShort);
+    let bytes = frame.get(usize::from(meta.l4)..meta.end()).ok_or_else(short)?;
+    let Ok((h, after)) = tcp::Tcp::ref_from_prefix(bytes) else { return Err(short()) };
+    let scale = if h.flags & tcp::flags::SYN != 0 {
+        let options = h.header_len().checked_sub(tcp::LEN).and_then(|n| after.get(..n)).unwrap_or_default();
+        tcp::find_option(options, tcp::OPTION_WINDOW_SCALE, 3).and_then(|(_, v)| v.first().copied())
+    } else {
+        None
+    };
+    Ok(Some(Segment { flags: h.flags, seq: h.seq.get(), ack: h.ack.get(), scale }))
+}

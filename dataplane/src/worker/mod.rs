@@ -1,0 +1,215 @@
+//! The worker: one thread's loop over its queues, run to completion.
+//!
+//! ```text
+//! take handed ─┐
+//! receive ─────┴► parse ► steer ► look up ► translate ► send          burst.rs: known flows, in stages over a burst
+//!                   │       │        └ miss, flags, fragments ► judge  judge.rs: everything else, one by one
+//!                   │       └ hand over to its owner                   steer.rs
+//!                   └ ARP, errors, echo                                answer.rs, link
+//! ```
+//!
+//! A worker owns its shard outright. It allocates nothing, locks nothing and makes no system call in [`Worker::poll`];
+//! every loop in it is bounded. Time comes in as an argument.
+
+mod answer;
+mod burst;
+mod errors;
+mod fragmenting;
+mod judge;
+mod output;
+mod steer;
+pub mod tag;
+mod waiting;
+
+use crate::flow::session::Sessions;
+use crate::io::{Burst, Io};
+use crate::link::neighbour::{Due, HopId, Neighbours};
+use crate::nat::Nat;
+use crate::nat::fragments::Fragments;
+use crate::nat::held_syn::HeldSyns;
+use crate::policy::Rules;
+use crate::types::{Tick, WorkerId};
+use crate::verdict::{Counters, DropReason, Event};
+use std::sync::Arc;
+use waiting::Waiting;
+
+/// Neighbours looked at in a millisecond.
+const NEIGHBOURS_PER_TICK: usize = 64;
+
+/// See the module.
+pub struct Worker<I: Io> {
+    io: I,
+    me: WorkerId,
+    rules: Arc<Rules>,
+    nat: Nat,
+    hops: Neighbours,
+    waiting: Waiting<I::Buf>,
+    fragments: Fragments<I::Buf>,
+    syns: HeldSyns,
+    ids: output::IpIds,
+    errors: errors::Budget,
+    counters: Arc<Counters>,
+    tx: Vec<Burst<I::Buf>>,
+    hand: Vec<Burst<I::Buf>>,
+    now: Tick,
+    swept: Tick,
+}
+
+impl<I: Io> Worker<I> {
+    /// A worker with empty tables. All of its memory is taken here.
+    #[must_use]
+    pub fn new(io: I, me: WorkerId, rules: Arc<Rules>, counters: Arc<Counters>, now: Tick) -> Self {
+        let p = &rules.policy;
+        let mut nat = Nat::new(Arc::clone(&rules), me, Arc::clone(&counters), now);
+        let mut hops = Neighbours::new(p.sizes.neighbours, p.seed);
+        for n in &p.neighbours {
+            hops.add_static(n.port, n.addr, n.mac, now);
+        }
+        let ids = output::IpIds::new(me, rules.sharding.workers(), nat.random());
+        Self {
+            io,
+            me,
+            nat,
+            hops,
+            waiting: Waiting::new(),
+            fragments: Fragments::new(p.fragments, p.timeouts.fragments, p.seed),
+            syns: HeldSyns::new(),
+            ids,
+            errors: errors::Budget::new(p.icmp_error_rate, now),
+            tx: p.ports.iter().map(|_| Burst::new()).collect(),
+            hand: (0..rules.sharding.workers()).map(|_| Burst::new()).collect(),
+            counters,
+            rules,
+            now,
+            swept: now,
+        }
+    }
+
+    /// Bytes that the tables of all workers take together.
+    #[must_use]
+    pub fn memory(rules: &Rules) -> usize {
+        let p = &rules.policy;
+        let workers = usize::from(rules.sharding.workers());
+        Nat::memory(rules)
+            + workers * (Neighbours::memory(p.sizes.neighbours) + Fragments::<I::Buf>::memory(&p.fragments))
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub const fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Its shard.
+    #[must_use]
+    pub const fn nat(&self) -> &Nat {
+        &self.nat
+    }
+
+    /// Its sessions.
+    #[must_use]
+    pub const fn sessions(&self) -> &Sessions {
+        &self.nat.sessions
+    }
+
+    /// Its ports.
+    pub const fn io(&mut self) -> &mut I {
+        &mut self.io
+    }
+
+    /// One turn: whatever has come, through all stages. Returns how many packets that were.
+    pub fn poll(&mut self, now: Tick) -> usize {
+        self.now = now;
+        let mut work = 0;
+        let mut burst = Burst::new();
+        self.io.take_handed(&mut burst);
+        if !burst.is_empty() {
+            work += burst.len();
+            self.counters.count(Event::HandedIn, burst.len() as u64);
+            self.burst(&mut burst, None);
+        }
+        let ports = self.rules.policy.ports.len();
+        for port in (0u8..).map(crate::types::PortId).take(ports) {
+            let too_long = self.io.receive(port, &mut burst);
+            if burst.is_empty() && too_long == 0 {
+                continue;
+            }
+            work += burst.len() + too_long;
+            self.count_received(port, &burst, too_long);
+            self.burst(&mut burst, Some(port));
+        }
+        if now != self.swept {
+            self.swept = now;
+            self.sweep();
+        }
+        self.nat.expire(now);
+        self.flush();
+        work
+    }
+
+    fn count_received(&self, port: crate::types::PortId, burst: &Burst<I::Buf>, too_long: usize) {
+        use crate::io::Buf;
+        if let Some(c) = self.counters.port(port) {
+            c.rx_packets.add((burst.len() + too_long) as u64);
+            c.rx_bytes.add(burst.iter().map(|b| b.data().len() as u64).sum());
+        }
+        if too_long > 0 {
+            self.counters.drop_many(DropReason::FrameTooLong, too_long as u64);
+        }
+    }
+
+    /// What is due by the clock rather than by a packet; once a millisecond, bounded.
+    fn sweep(&mut self) {
+        for _ in 0..NEIGHBOURS_PER_TICK.min(self.hops.len()) {
+            match self.hops.look(self.now) {
+                None => {}
+                Some(Due::Ask(port, addr, to)) => self.send_arp_request(port, addr, to),
+                Some(Due::Failed(hop)) => self.refuse_waiting(hop),
+            }
+        }
+        while let Some(id) = self.fragments.overdue(self.now) {
+            while let Some((buf, _)) = self.fragments.next_held(id) {
+                self.counters.count(Event::Released, 1);
+                self.drop(buf, DropReason::FragmentTimeout);
+            }
+            self.fragments.forget(id);
+        }
+        while let Some(syn) = self.syns.pop_due(self.now) {
+            self.answer_held_syn(&syn);
+        }
+    }
+
+    fn refuse_waiting(&mut self, hop: HopId) {
+        while let Some((port, _, buf)) = self.waiting.take(hop) {
+            self.hops.count_waiting(hop, -1);
+            self.counters.count(Event::Released, 1);
+            self.refuse_unreachable(port, buf);
+        }
+    }
+
+    /// Ends what is still here, so that the account closes. Call it when no worker polls any more, for each worker.
+    pub fn finish(&mut self) {
+        self.flush();
+        let mut burst = Burst::new();
+        loop {
+            self.io.take_handed(&mut burst);
+            if burst.is_empty() {
+                break;
+            }
+            self.counters.count(Event::HandedIn, burst.len() as u64);
+            self.counters.drop_many(DropReason::Shutdown, burst.len() as u64);
+            burst.clear();
+        }
+        while let Some(buf) = self.waiting.take_any() {
+            self.counters.count(Event::Released, 1);
+            self.drop(buf, DropReason::Shutdown);
+        }
+        while let Some(id) = self.fragments.any() {
+            while let Some((buf, _)) = self.fragments.next_held(id) {
+                self.counters.count(Event::Released, 1);
+                self.drop(buf, DropReason::Shutdown);
+            }
+            self.fragments.forget(id);
+        }
+    }
+}

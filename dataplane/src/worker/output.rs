@@ -1,0 +1,172 @@
+//! The way out: link header, transmit buffers, handing over; and the one place where a packet is dropped.
+
+use super::Worker;
+use super::tag::{Tag, Why};
+use crate::io::{Buf, Burst, Io};
+use crate::types::{Mac, PortId, WorkerId};
+use crate::verdict::{DropReason, Event};
+use crate::wire::eth;
+use std::net::Ipv4Addr;
+
+/// Attempts to send a burst before the rest is dropped.
+const TX_TRIES: usize = 4;
+
+impl<I: Io> Worker<I> {
+    /// Ends a packet with a reason.
+    pub(super) fn drop(&self, buf: I::Buf, reason: DropReason) {
+        drop(buf);
+        self.counters.count_drop(reason);
+    }
+
+    /// Puts a link header before an IP packet that starts at `l3`, cuts padding, and queues it.
+    #[inline]
+    pub(super) fn send_ip(&mut self, mut buf: I::Buf, l3: u8, total_len: u16, egress: PortId, to: Mac) {
+        let Some(framing) = self.rules.framing(egress).copied() else {
+            return self.drop(buf, DropReason::NoRoute);
+        };
+        let want = if framing.vlan.is_some() { eth::LEN + eth::TAG_LEN } else { eth::LEN };
+        let have = usize::from(l3);
+        if have != want {
+            let fits = if have > want { buf.trim_front(have - want) } else { buf.prepend(want - have) };
+            if !fits {
+                return self.drop(buf, DropReason::NoBuffer);
+            }
+        }
+        buf.truncate(want + usize::from(total_len));
+        if !write_link_header(buf.data_mut(), framing.mac, to, framing.vlan, eth::TYPE_IPV4) {
+            return self.drop(buf, DropReason::FrameTooShort);
+        }
+        self.send(buf, egress);
+    }
+
+    /// Queues a complete frame.
+    #[inline]
+    pub(super) fn send(&mut self, buf: I::Buf, egress: PortId) {
+        let Some(queue) = self.tx.get_mut(egress.index()) else {
+            return self.drop(buf, DropReason::NoRoute);
+        };
+        queue.push(buf);
+        if queue.is_full() {
+            self.flush_port(egress);
+        }
+    }
+
+    /// Hands a packet to another worker.
+    pub(super) fn hand_over(&mut self, mut buf: I::Buf, to: WorkerId, port: PortId, why: Why) {
+        buf.set_tag(Tag { why, port }.pack());
+        let Some(queue) = self.hand.get_mut(to.index()) else {
+            return self.drop(buf, DropReason::HandoffFull);
+        };
+        queue.push(buf);
+        if queue.is_full() {
+            self.flush_worker(to);
+        }
+    }
+
+    /// Sends all that is queued.
+    pub(super) fn flush(&mut self) {
+        for port in (0u8..).map(PortId).take(self.tx.len()) {
+            self.flush_port(port);
+        }
+        for worker in (0u8..).map(WorkerId).take(self.hand.len()) {
+            self.flush_worker(worker);
+        }
+    }
+
+    fn flush_port(&mut self, port: PortId) {
+        let Some(queue) = self.tx.get_mut(port.index()) else { return };
+        if queue.is_empty() {
+            return;
+        }
+        let (packets, bytes) = (queue.len(), bytes(queue));
+        for _ in 0..TX_TRIES {
+            self.io.send(port, queue);
+            if queue.is_empty() {
+                break;
+            }
+        }
+        let (left, left_bytes) = (queue.len(), if queue.is_empty() { 0 } else { self::bytes(queue) });
+        if let Some(c) = self.counters.port(port) {
+            c.tx_packets.add((packets - left) as u64);
+            c.tx_bytes.add(bytes - left_bytes);
+        }
+        if left > 0 {
+            self.counters.drop_many(DropReason::TxRefused, left as u64);
+            queue.clear();
+        }
+    }
+
+    fn flush_worker(&mut self, to: WorkerId) {
+        let Some(queue) = self.hand.get_mut(to.index()) else { return };
+        if queue.is_empty() {
+            return;
+        }
+        let packets = queue.len();
+        self.io.hand_over(to, queue);
+        self.counters.count(Event::HandedOff, (packets - queue.len()) as u64);
+        if !queue.is_empty() {
+            self.counters.drop_many(DropReason::HandoffFull, queue.len() as u64);
+            queue.clear();
+        }
+    }
+}
+
+fn bytes<B: Buf>(queue: &Burst<B>) -> u64 {
+    queue.iter().map(|b| b.data().len() as u64).sum()
+}
+
+/// Writes an Ethernet header, tagged or not, to the front of a frame.
+#[inline]
+pub(super) fn write_link_header(frame: &mut [u8], from: Mac, to: Mac, vlan: Option<u16>, ethertype: u16) -> bool {
+    let [t0, t1] = ethertype.to_be_bytes();
+    let Some((addresses, rest)) = frame.split_first_chunk_mut::<12>() else { return false };
+    let (dst, src) = addresses.split_at_mut(6);
+    dst.copy_from_slice(&to.0);
+    src.copy_from_slice(&from.0);
+    match vlan {
+        None => {
+            let Some(t) = rest.first_chunk_mut::<2>() else { return false };
+            *t = [t0, t1];
+        }
+        Some(id) => {
+            let [p0, p1] = eth::TYPE_VLAN.to_be_bytes();
+            let [v0, v1] = id.to_be_bytes();
+            let Some(t) = rest.first_chunk_mut::<6>() else { return false };
+            *t = [p0, p1, v0, v1, t0, t1];
+        }
+    }
+    true
+}
+
+/// IP identifications for datagrams that leave with our address and may be fragmented [RFC 6864 §5.2]: a counter for
+/// each of 256 groups of destinations. Workers draw from disjoint numbers.
+pub(super) struct IpIds {
+    next: [u16; 256],
+    me: u16,
+    workers: u16,
+}
+
+impl IpIds {
+    pub(super) fn new(me: WorkerId, workers: u8, start: u32) -> Self {
+        let mut next = [0u16; 256];
+        let mut x = start;
+        for n in &mut next {
+            x = x.wrapping_mul(0x9e37_79b1).wrapping_add(0x7f4a_7c15);
+            #[allow(clippy::cast_possible_truncation, reason = "the high half is meant")]
+            {
+                *n = (x >> 16) as u16;
+            }
+        }
+        Self { next, me: u16::from(me.0), workers: u16::from(workers) }
+    }
+
+    #[inline]
+    pub(super) fn next(&mut self, dst: Ipv4Addr) -> u16 {
+        let [_, _, c, d] = dst.octets();
+        let Some(n) = self.next.get_mut(usize::from(c ^ d)) else { return 0 };
+        *n = n.wrapping_add(1);
+        // 65,536 / workers numbers each, so that the turn of one never meets another's.
+        let share = u16::MAX / self.workers;
+        (*n % share.max(1)).wrapping_mul(self.workers).wrapping_add(self.me)
+    }
+}

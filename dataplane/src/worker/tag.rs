@@ -1,0 +1,81 @@
+//! What travels with a packet between workers, in its buffer's eight bytes.
+
+use crate::nat::fragments::Learned;
+use crate::types::PortId;
+
+/// Why a packet was handed over, and so what is known of it already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It was read from a port.
+    Fresh,
+    /// You own its session.
+    Owned,
+    /// A fragment: its datagram's pieces meet at you.
+    Meet,
+    /// A fragment of a datagram whose first piece taught this; you own its session.
+    Learned(Learned),
+    /// An inside host sent it to an outside address of ours, it bears its outside source now, and you own the
+    /// destination. For a fragment, this is what its key would be.
+    Hairpin(Option<u32>),
+    /// A copy of an ARP packet that another worker received.
+    ArpCopy,
+}
+
+/// [`Why`], and the port that the packet came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// Why.
+    pub why: Why,
+    /// Port of arrival.
+    pub port: PortId,
+}
+
+impl Tag {
+    /// Packed: kind (8 bits), port (8), identification (16), ident (32).
+    #[must_use]
+    pub fn pack(self) -> u64 {
+        let (kind, id, ident) = match self.why {
+            Why::Fresh => (0u64, 0, 0),
+            Why::Owned => (1, 0, 0),
+            Why::Meet => (2, 0, 0),
+            Why::Learned(l) => (3, l.id, l.ident),
+            Why::Hairpin(None) => (4, 0, 0),
+            Why::Hairpin(Some(ident)) => (5, 0, ident),
+            Why::ArpCopy => (6, 0, 0),
+        };
+        kind << 56 | u64::from(self.port.0) << 48 | u64::from(id) << 32 | u64::from(ident)
+    }
+
+    /// The inverse of [`Tag::pack`].
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, reason = "fields are cut out of a word")]
+    pub const fn unpack(word: u64) -> Self {
+        let (id, ident) = ((word >> 32) as u16, word as u32);
+        let why = match word >> 56 {
+            1 => Why::Owned,
+            2 => Why::Meet,
+            3 => Why::Learned(Learned { ident, id }),
+            4 => Why::Hairpin(None),
+            5 => Why::Hairpin(Some(ident)),
+            6 => Why::ArpCopy,
+            _ => Why::Fresh,
+        };
+        Self { why, port: PortId((word >> 48) as u8) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn unpack_is_the_inverse_of_pack(port: u8, id: u16, ident: u32) {
+            for why in [Why::Fresh, Why::Owned, Why::Meet, Why::Learned(Learned { ident, id }), Why::Hairpin(None), Why::Hairpin(Some(ident)), Why::ArpCopy] {
+                let tag = Tag { why, port: PortId(port) };
+                prop_assert_eq!(Tag::unpack(tag.pack()), tag);
+            }
+        }
+    }
+}
