@@ -3,7 +3,8 @@
 //! Parse, do not check: a [`Model`] has private fields and one way in ([`parse`], or [`load`] for a file), so whoever holds one
 //! holds a configuration in which every value is in its range and every address belongs somewhere. What is wrong
 //! is reported all at once, each [`Diagnostic`] with file, line, column and key, what was found, and what to write
-//! instead. No input makes this crate panic, and none costs more than about `n log n` in its length.
+//! instead. No input makes this crate panic. A text is refused beyond 4 MiB,
+//! so that the worst one costs seconds.
 //!
 //! It knows nothing of the machine: whether a device exists is found out later, by somebody who holds the model and turns
 //! the [`Location`] of a value into a diagnostic of the same form with [`Model::diagnostic`].
