@@ -47,17 +47,18 @@ fn core_affinity_of_this_thread() -> String {
 #[test]
 fn eals_own_threads_stay_on_the_main_cpu() {
     eal();
-    let mut seen = 0;
+    let mut cpus = std::collections::BTreeMap::new();
     for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
         let Ok(name) = std::fs::read_to_string(task.path().join("comm")) else { continue };
         if name.starts_with("eal-") {
             let status = std::fs::read_to_string(task.path().join("status")).unwrap();
             let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
-            assert!(list.parse::<u32>().is_ok(), "{name} may run on {list}: on a worker's CPU too");
-            seen += 1;
+            cpus.insert(name.trim().to_string(), list.to_string());
         }
     }
-    assert!(seen >= 2, "the main thread and the interrupt thread at least, not {seen}");
+    let main = cpus["eal-main"].clone();
+    assert!(main.parse::<u32>().is_ok() && cpus.values().all(|cpu| *cpu == main), "one CPU for all: {cpus:?}");
+    assert!(cpus.len() >= 2, "the main thread and the interrupt thread at least: {cpus:?}");
 }
 
 #[test]

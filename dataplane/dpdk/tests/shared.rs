@@ -1,4 +1,4 @@
-//! Packets that somebody else refers to as well. This crate makes none; a device could deliver them.
+//! Packets as only some devices deliver them: that somebody else refers to as well, or with a hash.
 #![allow(unsafe_code, reason = "to make what safe code cannot")]
 
 mod common;
@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 
 use common::{Burst, Single, eal, numbered, packet, pool, start, unique};
 use dpdk::{Mbuf, Mempool, Port, Producer, ring, ring_port};
-use dpdk_sys::{rte_mbuf, rte_pktmbuf_clone, shim_mbuf, shim_mbuf_free};
+use dpdk_sys::{SHIM_MBUF_RX_RSS_HASH, rte_mbuf, rte_pktmbuf_clone, shim_mbuf, shim_mbuf_free};
 
 /// A port, and where to put what it is to receive.
 fn fed(pool: &Mempool) -> (Producer, Single) {
@@ -75,4 +75,18 @@ fn a_shared_packet_without_a_buffer_to_copy_to_is_counted_and_given_back() {
     // SAFETY: the one reference, from `into_raw`.
     unsafe { shim_mbuf_free(single.as_ptr()) };
     assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
+fn a_devices_hash_is_read_until_a_tag_takes_its_place() {
+    let pool = pool(7);
+    let raw = packet(&pool, b"hashed").into_raw();
+    // SAFETY: ours alone, from `into_raw`; as a device would write it.
+    let header = unsafe { raw.cast::<shim_mbuf>().as_mut() };
+    (header.hash, header.ol_flags) = ([0x1234_5678, 0], SHIM_MBUF_RX_RSS_HASH | 1);
+    // SAFETY: the one reference, from `into_raw`.
+    let mut mbuf = unsafe { Mbuf::from_raw(raw) };
+    assert_eq!(mbuf.rss_hash(), Some(0x1234_5678));
+    mbuf.set_tag(9);
+    assert_eq!((mbuf.rss_hash(), mbuf.tag(), mbuf.ol_flags()), (None, 9, 1));
 }
