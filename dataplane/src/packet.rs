@@ -165,7 +165,11 @@ fn untag<'a>(ethertype: u16, rest: &'a [u8], framing: &Framing) -> Result<(u16, 
         return Err(DropReason::FrameTooShort);
     };
     // A priority tag (identifier 0) names no VLAN, so it belongs to an untagged port.
-    if tag.id() == framing.vlan.unwrap_or(0) { Ok((tag.ethertype.get(), 18, inner)) } else { Err(DropReason::VlanMismatch) }
+    if tag.id() == framing.vlan.unwrap_or(0) {
+        Ok((tag.ethertype.get(), 18, inner))
+    } else {
+        Err(DropReason::VlanMismatch)
+    }
 }
 
 /// A frame to all: tells IP multicast and broadcast from a unicast packet that has no business there.
@@ -254,9 +258,7 @@ fn check_header(ip: &ipv4::Ipv4, after: &[u8]) -> Result<(), DropReason> {
 #[cold]
 fn check_fragment(meta: &Meta) -> Result<(), DropReason> {
     let len = meta.payload_len();
-    if meta.fragment_offset() as usize + len > 65_535 - ipv4::LEN
-        || (meta.more_fragments() && len % 8 != 0)
-        || len == 0
+    if meta.fragment_offset() as usize + len > 65_535 - ipv4::LEN || (meta.more_fragments() && len % 8 != 0) || len == 0
     {
         return Err(DropReason::FragmentRange);
     }

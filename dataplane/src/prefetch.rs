@@ -7,7 +7,7 @@
 /// Fetches the line of `target` for reading. Nothing happens for `None`, or on CPUs without the instruction.
 #[inline(always)]
 #[allow(unsafe_code)]
-pub fn read<T>(target: Option<&T>) {
+pub(crate) fn read<T>(target: Option<&T>) {
     #[cfg(target_arch = "x86_64")]
     if let Some(target) = target {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

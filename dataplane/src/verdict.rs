@@ -417,7 +417,11 @@ mod tests {
     fn every_reason_has_its_own_label_and_a_text() {
         let labels: HashSet<_> = DropReason::ALL.iter().map(|r| r.label()).collect();
         assert_eq!(labels.len(), DropReason::COUNT);
-        assert!(DropReason::ALL.iter().all(|r| r.explanation().trim().ends_with('.') || r.explanation().trim().ends_with('?')));
+        assert!(
+            DropReason::ALL
+                .iter()
+                .all(|r| r.explanation().trim().ends_with('.') || r.explanation().trim().ends_with('?'))
+        );
         let labels: HashSet<_> = Event::ALL.iter().map(|r| r.label()).collect();
         assert_eq!(labels.len(), Event::COUNT);
     }

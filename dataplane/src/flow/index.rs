@@ -228,7 +228,10 @@ impl Hasher {
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         // Odd constants without structure (fractions of the square roots of 2 and 3) keep a zero seed usable.
-        Self { a: mix(seed ^ 0x6a09_e667_f3bc_c909, 0x9e37_79b9_7f4a_7c15), b: mix(seed ^ 0xbb67_ae85_84ca_a73b, 0xbf58_476d_1ce4_e5b9) }
+        Self {
+            a: mix(seed ^ 0x6a09_e667_f3bc_c909, 0x9e37_79b9_7f4a_7c15),
+            b: mix(seed ^ 0xbb67_ae85_84ca_a73b, 0xbf58_476d_1ce4_e5b9),
+        }
     }
 
     /// Of a flow's key.

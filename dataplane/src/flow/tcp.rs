@@ -222,7 +222,15 @@ impl Track {
     /// Whether a reset by `by` lies where the other side would accept it: within its window (RFC 9293 §3.5.3), or, in
     /// answer to a SYN, acknowledging exactly that SYN.
     #[must_use]
-    pub const fn believes_reset(&self, state: State, opener: Direction, by: Direction, flags: u8, seq: u32, ack: u32) -> bool {
+    pub const fn believes_reset(
+        &self,
+        state: State,
+        opener: Direction,
+        by: Direction,
+        flags: u8,
+        seq: u32,
+        ack: u32,
+    ) -> bool {
         use crate::wire::tcp::flags::ACK;
         let (expected, window, own_start) = match by {
             Direction::Out => (self.acked_by_inside_expected(by), self.window_of_outside, self.acked_by_inside),

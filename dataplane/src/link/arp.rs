@@ -35,8 +35,11 @@ pub fn hear(packet: &[u8], port: PortId, rules: &Rules) -> Result<Heard, Invalid
     }
     let request = a.operation.get() == arp::REQUEST;
     // A probe (sender 0.0.0.0, RFC 5227) is answered but teaches nothing.
-    let learn = (!sender.is_unspecified() && rules.connected(port, sender) && !rules.is_broadcast(sender))
-        .then_some((sender, Mac(a.sender_mac), request && ours));
+    let learn = (!sender.is_unspecified() && rules.connected(port, sender) && !rules.is_broadcast(sender)).then_some((
+        sender,
+        Mac(a.sender_mac),
+        request && ours,
+    ));
     Ok(Heard { learn, answer: (request && ours).then_some(target) })
 }
 
@@ -44,7 +47,8 @@ pub fn hear(packet: &[u8], port: PortId, rules: &Rules) -> Result<Heard, Invalid
 /// ARP packet at `l3`.
 pub fn answer(frame: &mut [u8], l3: usize, our: Ipv4Addr, mac: Mac) -> bool {
     let Some((head, body)) = frame.split_at_mut_checked(l3) else { return false };
-    let (Ok((ethernet, _)), Ok((a, _))) = (eth::Ethernet::mut_from_prefix(head), arp::Arp::mut_from_prefix(body)) else {
+    let (Ok((ethernet, _)), Ok((a, _))) = (eth::Ethernet::mut_from_prefix(head), arp::Arp::mut_from_prefix(body))
+    else {
         return false;
     };
     ethernet.dst = ethernet.src;

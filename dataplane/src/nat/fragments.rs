@@ -346,7 +346,7 @@ mod tests {
     }
 
     fn piece(offset: u16, len: u16, more: bool) -> Meta {
-        let fragment = offset / 8 | if more { crate::wire::ipv4::MF } else { 0 };
+        let fragment = (offset / 8) | if more { crate::wire::ipv4::MF } else { 0 };
         let class = if offset == 0 { Class::Udp } else { Class::LaterFragment };
         let mut m = Meta { fragment, total_len: 20 + len, l3: 14, l4: 34, class, ..Meta::NONE };
         m.key.ident = if offset == 0 { 77 } else { 0 };
@@ -367,7 +367,10 @@ mod tests {
         assert!(t.hold(id, 101, PortId(0)).is_none());
         let passed = t.admit(d, &piece(0, 1480, true), 7, Tick(1));
         assert_eq!(passed, Ok(Admitted::Pass(Learned { ident: 77, id: 5 }, id)));
-        assert_eq!([t.next_held(id), t.next_held(id), t.next_held(id)].map(|h| h.map(|h| h.0)), [Some(100), Some(101), None]);
+        assert_eq!(
+            [t.next_held(id), t.next_held(id), t.next_held(id)].map(|h| h.map(|h| h.0)),
+            [Some(100), Some(101), None]
+        );
         t.finish(id);
         assert!(t.any().is_none(), "a complete datagram is forgotten");
     }
@@ -412,7 +415,9 @@ mod tests {
     #[test]
     fn one_source_cannot_take_the_table() {
         let mut t = table(64, 64);
-        let tracked = (0..64u16).filter(|&id| t.admit(Datagram { id, ..datagram(1, Side::Inside) }, &piece(1480, 8, true), 0, Tick(0)).is_ok());
+        let tracked = (0..64u16).filter(|&id| {
+            t.admit(Datagram { id, ..datagram(1, Side::Inside) }, &piece(1480, 8, true), 0, Tick(0)).is_ok()
+        });
         assert_eq!(tracked.count(), 4);
     }
 }

@@ -279,10 +279,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     fn ends(n: u16) -> (Inside<Endpoint>, Outside<Endpoint>) {
-        (
-            Inside(Endpoint::new(Ipv4Addr::new(10, 0, 0, 1), n)),
-            Outside(Endpoint::new(Ipv4Addr::new(203, 0, 113, 2), n)),
-        )
+        (Inside(Endpoint::new(Ipv4Addr::new(10, 0, 0, 1), n)), Outside(Endpoint::new(Ipv4Addr::new(203, 0, 113, 2), n)))
     }
 
     #[test]

@@ -85,12 +85,7 @@ impl Nat {
     }
 
     /// Puts a session into the table and counts it for its mapping and subscriber, which must have been admitted.
-    fn open(
-        &mut self,
-        new: &NewSession,
-        subscriber: SubscriberId,
-        now: Tick,
-    ) -> Result<SessionId, DropReason> {
+    fn open(&mut self, new: &NewSession, subscriber: SubscriberId, now: Tick) -> Result<SessionId, DropReason> {
         let t = &self.rules.policy.timeouts;
         let timeout = match new.proto {
             Proto::TCP => t.tcp_transitory,
@@ -117,10 +112,8 @@ impl Nat {
     /// The subscriber behind an inside address; `Err` when one more session is not admitted.
     fn admit(&mut self, inside: Inside<Endpoint>, now: Tick) -> Result<SubscriberId, DropReason> {
         let limits = &self.rules.policy.limits;
-        let (id, new) = self
-            .subscribers
-            .find_or_open(inside.0.addr, limits, now)
-            .map_err(|_| DropReason::SubscriberTableFull)?;
+        let (id, new) =
+            self.subscribers.find_or_open(inside.0.addr, limits, now).map_err(|_| DropReason::SubscriberTableFull)?;
         if new {
             self.counters.count(Event::SubscribersOpened, 1);
         }

@@ -17,7 +17,13 @@ impl Nat {
     ///
     /// # Errors
     /// Why there is none and none may be.
-    pub fn outbound(&mut self, meta: &Meta, ingress: PortId, hairpin: bool, now: Tick) -> Result<SessionId, DropReason> {
+    pub fn outbound(
+        &mut self,
+        meta: &Meta,
+        ingress: PortId,
+        hairpin: bool,
+        now: Tick,
+    ) -> Result<SessionId, DropReason> {
         if let Some(id) = self.sessions.find(&meta.key, Direction::Out) {
             self.confirm_guest(id);
             return Ok(id);
@@ -27,7 +33,13 @@ impl Nat {
 
     #[cold]
     #[inline(never)]
-    fn open_outbound(&mut self, meta: &Meta, ingress: PortId, hairpin: bool, now: Tick) -> Result<SessionId, DropReason> {
+    fn open_outbound(
+        &mut self,
+        meta: &Meta,
+        ingress: PortId,
+        hairpin: bool,
+        now: Tick,
+    ) -> Result<SessionId, DropReason> {
         may_open(meta)?;
         let proto = meta.key.proto;
         let inside = Inside(meta.key.from());
@@ -43,8 +55,7 @@ impl Nat {
         };
         let subscriber = self.admit(inside, now)?;
         if let Some(s) = self.rules.static_out(proto, inside) {
-            let new =
-                NewSession { outside: s.outside, owner: subscriber.0, flags: flags::STATIC | hairpin, ..new };
+            let new = NewSession { outside: s.outside, owner: subscriber.0, flags: flags::STATIC | hairpin, ..new };
             let opened = self.open(&new, subscriber, now);
             if opened.is_err() {
                 self.leave(subscriber);
@@ -82,7 +93,9 @@ impl Nat {
             return Ok(id);
         }
         let limits = &self.rules.policy.limits;
-        self.subscribers.get(subscriber).map_or(Err(DropReason::SubscriberTableFull), |s| s.admit_port(limits, proto))?;
+        self.subscribers
+            .get(subscriber)
+            .map_or(Err(DropReason::SubscriberTableFull), |s| s.admit_port(limits, proto))?;
         let id = match known {
             Some(id) => {
                 self.mappings.revive(id, subscriber.0);
@@ -112,11 +125,8 @@ impl Nat {
             return Err(DropReason::PortsExhausted);
         }
         let policy = &self.rules.policy;
-        let wish = Wish {
-            port: inside.0.port,
-            preserve: policy.preserve_port,
-            parity: policy.parity && proto == Proto::UDP,
-        };
+        let wish =
+            Wish { port: inside.0.port, preserve: policy.preserve_port, parity: policy.parity && proto == Proto::UDP };
         // Where another address may be taken, a few are tried and no more.
         const OTHERS: u32 = 8;
         let tries = if policy.other_address { size.min(OTHERS) } else { 1 };

@@ -222,9 +222,7 @@ impl Rules {
     pub fn answers_arp(&self, port: PortId, addr: Ipv4Addr) -> bool {
         match self.local(addr) {
             Some(Local::Own(p)) => p == port,
-            Some(Local::Pool(_) | Local::Static(_)) => {
-                self.side(port) == Side::Outside && self.connected(port, addr)
-            }
+            Some(Local::Pool(_) | Local::Static(_)) => self.side(port) == Side::Outside && self.connected(port, addr),
             None => false,
         }
     }

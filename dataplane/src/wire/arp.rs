@@ -38,10 +38,7 @@ impl Arp {
     /// Whether it is about IPv4 over Ethernet at all.
     #[must_use]
     pub fn is_ipv4_over_ethernet(&self) -> bool {
-        self.hardware.get() == 1
-            && self.protocol.get() == 0x0800
-            && self.hardware_len == 6
-            && self.protocol_len == 4
+        self.hardware.get() == 1 && self.protocol.get() == 0x0800 && self.hardware_len == 6 && self.protocol_len == 4
     }
 
     /// Sender's address.

@@ -89,8 +89,12 @@ impl<I: Io> Worker<I> {
             Some(port) => Tag { why: Why::Fresh, port },
             None => Tag::unpack(buf.tag()),
         };
-        let mut staged =
-            Staged { meta: Meta::NONE, found: Found::Bad(DropReason::Shutdown), port: tag.port, guess: SessionId(u32::MAX) };
+        let mut staged = Staged {
+            meta: Meta::NONE,
+            found: Found::Bad(DropReason::Shutdown),
+            port: tag.port,
+            guess: SessionId(u32::MAX),
+        };
         let Some(framing) = self.rules.framing(tag.port) else { return staged };
         match packet::parse(buf.data(), framing) {
             Ok(Parsed::Ip(meta)) => {
@@ -132,7 +136,8 @@ impl<I: Io> Worker<I> {
         let from_inside = direction == Direction::Out;
         let hop = if from_inside { s.hop_out } else { s.hop_in };
         let settled = s.flags & flags::HAIRPIN == 0
-            && (!from_inside || (s.flags & (flags::HOLDS_MAPPING | flags::STATIC) != 0 && s.inside_port == staged.port))
+            && (!from_inside
+                || (s.flags & (flags::HOLDS_MAPPING | flags::STATIC) != 0 && s.inside_port == staged.port))
             && (meta.class != Class::Tcp || s.state == tcp::State::Established);
         if !settled {
             return Some(buf);

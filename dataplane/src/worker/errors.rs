@@ -161,7 +161,8 @@ impl<I: Io> Worker<I> {
         let l3 = usize::from(syn.l3);
         let Some(Ok((ip, _))) = head.get(l3..).map(ipv4::Ipv4::ref_from_prefix) else { return };
         let l4 = l3 + ip.header_len();
-        let (Ok(l4), Ok(total_len)) = (u8::try_from(l4), u16::try_from((l4 + 8).min(head.len()).saturating_sub(l3))) else {
+        let (Ok(l4), Ok(total_len)) = (u8::try_from(l4), u16::try_from((l4 + 8).min(head.len()).saturating_sub(l3)))
+        else {
             return;
         };
         let meta = Meta { key: syn.key, l3: syn.l3, l4, total_len, class: Class::Tcp, ..Meta::NONE };

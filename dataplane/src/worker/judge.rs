@@ -93,17 +93,17 @@ impl<I: Io> Worker<I> {
                 if let Some(ident) = ident {
                     meta.key.ident = ident;
                 }
-                return self.from_outside(port, frame, &meta, why, true);
+                return self.decide_outside(port, frame, &meta, why, true);
             }
             (Why::Owned | Why::Meet | Why::ArpCopy, _) => {}
         }
         match side {
-            Side::Inside => self.from_inside(port, frame, &meta, why),
-            Side::Outside => self.from_outside(port, frame, &meta, why, false),
+            Side::Inside => self.decide_inside(port, frame, &meta, why),
+            Side::Outside => self.decide_outside(port, frame, &meta, why, false),
         }
     }
 
-    fn from_inside(&mut self, port: PortId, frame: &[u8], meta: &Meta, why: Why) -> Decision {
+    fn decide_inside(&mut self, port: PortId, frame: &[u8], meta: &Meta, why: Why) -> Decision {
         self.check_inside_addresses(meta)?;
         if self.rules.route(meta.key.src).is_none_or(|r| r.port != port) {
             return Err(DropReason::SpoofedSource.into());
@@ -162,7 +162,7 @@ impl<I: Io> Worker<I> {
         })
     }
 
-    fn from_outside(&mut self, port: PortId, frame: &[u8], meta: &Meta, why: Why, hairpin: bool) -> Decision {
+    fn decide_outside(&mut self, port: PortId, frame: &[u8], meta: &Meta, why: Why, hairpin: bool) -> Decision {
         if !hairpin {
             self.check_outside_source(meta)?;
         }
@@ -418,10 +418,7 @@ impl<I: Io> Worker<I> {
         if !rewrite::translate(buf.data_mut(), meta, &session, direction, hop) {
             return self.drop(buf, DropReason::TransportTooShort);
         }
-        self.counters.count(
-            if direction == Direction::Out { Event::TranslatedOut } else { Event::TranslatedIn },
-            1,
-        );
+        self.counters.count(if direction == Direction::Out { Event::TranslatedOut } else { Event::TranslatedIn }, 1);
         self.send_ip_in_pieces(buf, meta, egress, mac);
     }
 
@@ -458,8 +455,8 @@ impl<I: Io> Worker<I> {
         direction: Direction,
         (egress, mac): (PortId, Mac),
     ) {
-        let translated = icmp_error::translate(buf.data_mut(), meta, quote, session, direction)
-            && pass_on(buf.data_mut(), meta);
+        let translated =
+            icmp_error::translate(buf.data_mut(), meta, quote, session, direction) && pass_on(buf.data_mut(), meta);
         if !translated {
             return self.drop(buf, DropReason::IcmpErrorTruncated);
         }

@@ -4,7 +4,7 @@ use crate::link::neighbour::HopId;
 use crate::types::PortId;
 
 /// Packets that one neighbour may keep waiting (RFC 1122 §2.3.2.2 asks for at least one).
-pub const PER_NEIGHBOUR: u8 = 4;
+pub(super) const PER_NEIGHBOUR: u8 = 4;
 /// Packets that wait at all, a worker.
 const CAPACITY: usize = 256;
 
@@ -16,37 +16,37 @@ struct Waiter<B> {
 }
 
 /// See the module.
-pub struct Waiting<B> {
+pub(super) struct Waiting<B> {
     waiters: Vec<Waiter<B>>,
 }
 
 impl<B> Waiting<B> {
     /// Room for 256.
     #[must_use]
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { waiters: Vec::with_capacity(CAPACITY) }
     }
 
     /// Whether there is room.
     #[must_use]
-    pub const fn has_room(&self) -> bool {
+    pub(super) const fn has_room(&self) -> bool {
         self.waiters.len() < CAPACITY
     }
 
     /// Puts a packet aside. Its tag is kept, as the buffer's may be overwritten.
-    pub fn put(&mut self, hop: HopId, port: PortId, tag: u64, buf: B) {
+    pub(super) fn put(&mut self, hop: HopId, port: PortId, tag: u64, buf: B) {
         self.waiters.push(Waiter { hop, tag, port, buf });
     }
 
     /// Takes the oldest packet that waits for a hop.
-    pub fn take(&mut self, hop: HopId) -> Option<(PortId, u64, B)> {
+    pub(super) fn take(&mut self, hop: HopId) -> Option<(PortId, u64, B)> {
         let at = self.waiters.iter().position(|w| w.hop == hop)?;
         let w = self.waiters.remove(at);
         Some((w.port, w.tag, w.buf))
     }
 
     /// Takes any packet: for the end.
-    pub fn take_any(&mut self) -> Option<B> {
+    pub(super) fn take_any(&mut self) -> Option<B> {
         self.waiters.pop().map(|w| w.buf)
     }
 }
