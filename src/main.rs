@@ -1,1 +1,7 @@
-fn main() {}
+//! The one binary. What it can do is in `control`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    control::main()
+}

@@ -1,1 +1,17 @@
-//! The control thread: lowers the configuration, starts and watches the workers; the verbs of the command line
+//! The control thread: lowers the configuration, starts and watches the workers; the verbs of the command line.
+//!
+//! ```text
+//! cli ─► run │ check │ demo │ replay
+//!          └► lower (Model → Policy) ─► machine (CPUs, memory, devices) ─► engine (ports, workers, rings) ─► account
+//! ```
+
+mod account;
+mod check;
+mod cli;
+mod engine;
+mod lower;
+mod machine;
+mod run;
+mod signals;
+
+pub use cli::main;

@@ -1,0 +1,82 @@
+//! The final account: where every packet went.
+
+use dataplane::verdict::{Account, Counters, DropReason, Event};
+use serde::Serialize;
+use std::fmt;
+use std::sync::Arc;
+
+/// Sums over all workers.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    /// From ports.
+    pub(crate) received: u64,
+    /// Made by the box: ARP, ICMP errors, fragments, copies between workers.
+    pub(crate) originated: u64,
+    /// To ports.
+    pub(crate) sent: u64,
+    /// Ended in the box as they should.
+    pub(crate) consumed: u64,
+    /// Dropped, by reason.
+    pub(crate) dropped: u64,
+    /// Came in and are not accounted for; anything but 0 is a bug.
+    pub(crate) unaccounted: i64,
+    /// Each reason with its count, the most frequent first.
+    pub(crate) drops: Vec<(&'static str, u64)>,
+    /// Each event with its count.
+    pub(crate) events: Vec<(&'static str, u64)>,
+}
+
+impl Report {
+    /// Adds up.
+    pub(crate) fn of(counters: &[Arc<Counters>]) -> Self {
+        let total = counters.iter().fold(Account::default(), |sum, c| sum.plus(c.account()));
+        let mut drops: Vec<_> = DropReason::ALL
+            .iter()
+            .map(|&r| (r.label(), counters.iter().map(|c| c.drops(r)).sum::<u64>()))
+            .filter(|(_, n)| *n > 0)
+            .collect();
+        drops.sort_by_key(|(label, n)| (std::cmp::Reverse(*n), *label));
+        let events = Event::ALL
+            .iter()
+            .map(|&e| (e.label(), counters.iter().map(|c| c.events(e)).sum::<u64>()))
+            .filter(|(_, n)| *n > 0)
+            .collect();
+        Self {
+            received: total.received,
+            originated: total.originated,
+            sent: total.sent,
+            consumed: total.consumed,
+            dropped: total.dropped,
+            unaccounted: total.unaccounted(),
+            drops,
+            events,
+        }
+    }
+
+    /// The count of an event.
+    pub(crate) fn event(&self, event: Event) -> u64 {
+        self.events.iter().find(|(label, _)| *label == event.label()).map_or(0, |(_, n)| *n)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "account: received {} + originated {} = sent {} + consumed {} + dropped {}{}",
+            self.received,
+            self.originated,
+            self.sent,
+            self.consumed,
+            self.dropped,
+            if self.unaccounted == 0 { String::new() } else { format!(" + UNACCOUNTED {}", self.unaccounted) }
+        )?;
+        for (label, n) in &self.drops {
+            writeln!(f, "  dropped {label:<24} {n:>12}")?;
+        }
+        for (label, n) in &self.events {
+            writeln!(f, "  {label:<32} {n:>12}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! What a person types.
+
+use crate::{check, run};
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Underpass: a NAT router on DPDK that lets VPNs pass.
+#[derive(Debug, Parser)]
+#[command(name = "underpass", version, max_term_width = 100)]
+struct Cli {
+    /// What to log to stderr: error, warn, info, debug or trace.
+    #[arg(long, global = true, default_value = "info", value_name = "LEVEL")]
+    log: String,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Forward packets as a configuration says, until SIGINT or SIGTERM.
+    ///
+    /// Prints `ready` on stdout once it forwards, and at the end an account of where every packet went.
+    Run {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Look for problems in a configuration, all at once, and say what to write instead.
+    ///
+    /// Exit code 0: it can be run (there may be warnings); 1: it cannot.
+    Check {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Print the problems as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the program with the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(&cli.log);
+    let outcome = match cli.verb {
+        Verb::Run { config } => run::run(&config),
+        Verb::Check { config, json } => check::check(&config, json),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            // One line a cause, the first says what was tried.
+            eprintln!("underpass: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_logging(level: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

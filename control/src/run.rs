@@ -1,0 +1,110 @@
+//! `underpass run`: the dataplane, until a signal.
+
+use crate::engine::{self, Engine, OpenPorts, PortPlan};
+use crate::{lower, machine, signals};
+use anyhow::{Context, bail};
+use config::{Device, Model};
+use dataplane::io::dpdk::Dpdk;
+use dataplane::policy::Rules;
+use dataplane::worker::Worker;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Runs a configuration until SIGINT or SIGTERM.
+pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
+    let model = match load(path) {
+        Ok(model) => model,
+        Err(report) => {
+            eprint!("{report}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let stop = signals::stop_flag()?;
+    let cpus = machine::cpus();
+    let places = machine::places(&model.runtime().workers.value, &cpus)?;
+    let plans = plans(&model);
+    let buffers = engine::buffer_bytes(engine::buffer_count(&plans, places.len()), engine::data_room(&plans));
+    let memory = machine::memory(model.runtime().memory.value, buffers)?;
+    tracing::info!("memory: {memory}");
+    let (virtuals, pci) = devices(&model);
+    let extra: Vec<String> = model.runtime().eal.iter().map(|e| e.value.clone()).collect();
+    let eal = engine::start_eal(memory, &virtuals, &pci, &extra, cpus.first().copied())?;
+    let pool = engine::make_pool(&eal, &plans, places.len())?;
+    let open = OpenPorts::open(&eal, &plans, places.len(), &pool)?;
+    open.wait_for_links(model.runtime().link_wait, &stop);
+    let policy = lower::policy(&model, &open.macs(), seed()?);
+    let started = Engine::start(&eal, open, policy, &places, &pool, lower::yields(&model))?;
+    tracing::info!(
+        "{} worker(s) on CPU {}; tables of {} MB",
+        places.len(),
+        places.iter().map(|p| p.cpu.map_or("any".to_owned(), |c| c.to_string())).collect::<Vec<_>>().join(", "),
+        Worker::<Dpdk>::memory(&started.rules) >> 20,
+    );
+    println!("ready");
+    std::io::stdout().flush().context("cannot write to stdout")?;
+    while !stop.load(Ordering::Relaxed) && started.is_alive() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let report = started.stop()?;
+    print!("{report}");
+    if report.unaccounted != 0 {
+        bail!("{} packets are not accounted for; please report it", report.unaccounted);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A model that fits this machine, or all that is wrong with it, as text.
+pub(crate) fn load(path: &Path) -> Result<Model, String> {
+    let checked = config::load(path).map_err(|report| format!("{report}\n"))?;
+    for w in &checked.warnings {
+        tracing::warn!("{w}");
+    }
+    let problems = machine::problems(&checked.model);
+    if problems.is_empty() {
+        return Ok(checked.model);
+    }
+    Err(problems.iter().map(|p| format!("{p}\n")).collect())
+}
+
+/// Ports to open, in the order of the configuration.
+pub(crate) fn plans(model: &Model) -> Vec<PortPlan> {
+    model
+        .ports()
+        .iter()
+        .map(|p| PortPlan {
+            name: p.name.clone(),
+            device: p.device.value.name().to_owned(),
+            mtu: p.mtu.value,
+            queues: p.queues.as_ref().map(|q| q.value),
+            rx_descriptors: p.rx_descriptors.value,
+            tx_descriptors: p.tx_descriptors.value,
+            promiscuous: p.promiscuous.value,
+            mac: p.mac.as_ref().map(|m| m.value.octets()),
+        })
+        .collect()
+}
+
+fn devices(model: &Model) -> (Vec<String>, Vec<String>) {
+    let (mut virtuals, mut pci) = (Vec::new(), Vec::new());
+    for p in model.ports() {
+        match &p.device.value {
+            Device::Virtual(devargs) => virtuals.push(devargs.clone()),
+            Device::Pci(address) => pci.push(address.clone()),
+        }
+    }
+    (virtuals, pci)
+}
+
+/// A secret for this start.
+pub(crate) fn seed() -> anyhow::Result<u64> {
+    getrandom::u64().map_err(|e| anyhow::anyhow!("the system has no random numbers: {e}"))
+}
+
+/// Bytes of the tables that a model's dataplane takes with `workers` workers.
+pub(crate) fn table_bytes(model: &Model, workers: usize) -> usize {
+    let workers = u8::try_from(workers).unwrap_or(u8::MAX);
+    Worker::<Dpdk>::memory(&Rules::new(lower::policy(model, &[], 0), workers))
+}
