@@ -19,6 +19,8 @@ pub struct Runtime {
     pub memory: Located<Memory>,
     /// Further arguments for DPDK's EAL, in order.
     pub eal: Vec<Located<String>>,
+    /// Packet buffers; `None` leaves it to the ports' descriptors and the workers.
+    pub buffers: Option<Located<u32>>,
     /// How long to wait at start for every port's link; zero is not at all.
     pub link_wait: Duration,
     /// What a worker does when no packet is there.
@@ -66,9 +68,10 @@ pub(crate) fn read(mut table: Table<'_>) -> Runtime {
     let eal = table.list("eal", "\"--log-level=lib.eal:warning\"", eal_argument).items;
     let waits = Duration::ZERO..=Duration::from_secs(3600);
     let link_wait = table.read("link_wait", duration(waits)).or(Duration::from_secs(10)).value;
+    let buffers = table.read("buffers", integer(1024..=67_108_864_u32)).optional();
     let idle = table.read("idle", choice).or(Idle::Poll).value;
     table.finish();
-    Runtime { workers, memory, eal, link_wait, idle }
+    Runtime { workers, memory, eal, buffers, link_wait, idle }
 }
 
 fn eal_argument(node: &Node<'_>) -> Result<String, Mistake> {

@@ -29,7 +29,7 @@ pub(crate) fn check(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
     if let (Some(model), false) = (model, json) {
         let workers = machine::places(&model.runtime().workers.value, &machine::cpus())?.len();
         let plans = run::plans(&model);
-        let buffers = engine::buffer_bytes(engine::buffer_count(&plans, workers), engine::data_room(&plans));
+        let buffers = engine::buffer_bytes(run::buffer_count(&model, &plans, workers), engine::data_room(&plans));
         println!(
             "{}: good, {} warning(s). {} worker(s); tables {} MB, packet buffers {} MB.",
             path.display(),

@@ -1,5 +1,6 @@
 //! What a person types.
 
+use crate::bench::{self, Bench};
 use crate::{check, run};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -37,6 +38,24 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Measure the packets per second of one worker, with established sessions, on DPDK's pcap and null devices.
+    Bench {
+        /// Sessions, and so flows.
+        #[arg(long, default_value_t = 65_536, value_name = "N")]
+        sessions: u32,
+        /// How long to measure.
+        #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
+        seconds: f64,
+        /// The capture to feed; written first if it is not there, and kept.
+        #[arg(long, value_name = "FILE")]
+        capture: Option<PathBuf>,
+        /// Write the capture and stop, so that another program can be fed with the same packets.
+        #[arg(long, requires = "capture")]
+        only_capture: bool,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Runs the program with the process's arguments.
@@ -47,6 +66,9 @@ pub fn main() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Run { config } => run::run(&config),
         Verb::Check { config, json } => check::check(&config, json),
+        Verb::Bench { sessions, seconds, capture, only_capture, json } => {
+            bench::bench(&Bench { sessions, seconds, capture, only_capture, json })
+        }
     };
     match outcome {
         Ok(code) => code,

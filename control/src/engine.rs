@@ -97,11 +97,13 @@ pub(crate) fn start_eal(
 }
 
 /// One pool for all ports.
-pub(crate) fn make_pool(eal: &Eal, ports: &[PortPlan], workers: usize) -> anyhow::Result<Mempool> {
-    let count = buffer_count(ports, workers);
+pub(crate) fn make_pool(eal: &Eal, ports: &[PortPlan], count: u32) -> anyhow::Result<Mempool> {
     let config = PoolConfig { count, data_room: data_room(ports), ..PoolConfig::default() };
     Mempool::new(eal, "underpass", config).with_context(|| {
-        format!("cannot take memory for {count} packet buffers; lower the ports' descriptors, or give more memory")
+        format!(
+            "cannot take memory for {count} packet buffers; lower `runtime.buffers` or the ports' descriptors, \
+             or give more memory"
+        )
     })
 }
 

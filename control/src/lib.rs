@@ -1,11 +1,12 @@
 //! The control thread: lowers the configuration, starts and watches the workers; the verbs of the command line.
 //!
 //! ```text
-//! cli ─► run │ check │ demo │ replay
+//! cli ─► run │ check │ demo │ replay │ bench
 //!          └► lower (Model → Policy) ─► machine (CPUs, memory, devices) ─► engine (ports, workers, rings) ─► account
 //! ```
 
 mod account;
+mod bench;
 mod check;
 mod cli;
 mod engine;

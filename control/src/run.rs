@@ -7,9 +7,11 @@ use config::{Device, Model};
 use dataplane::io::dpdk::Dpdk;
 use dataplane::policy::Rules;
 use dataplane::worker::Worker;
+use dpdk::{Eal, Mempool};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -26,13 +28,7 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let cpus = machine::cpus();
     let places = machine::places(&model.runtime().workers.value, &cpus)?;
     let plans = plans(&model);
-    let buffers = engine::buffer_bytes(engine::buffer_count(&plans, places.len()), engine::data_room(&plans));
-    let memory = machine::memory(model.runtime().memory.value, buffers)?;
-    tracing::info!("memory: {memory}");
-    let (virtuals, pci) = devices(&model);
-    let extra: Vec<String> = model.runtime().eal.iter().map(|e| e.value.clone()).collect();
-    let eal = engine::start_eal(memory, &virtuals, &pci, &extra, cpus.first().copied())?;
-    let pool = engine::make_pool(&eal, &plans, places.len())?;
+    let (eal, pool) = start_dpdk(&model, &plans, places.len(), &cpus)?;
     let open = OpenPorts::open(&eal, &plans, places.len(), &pool)?;
     open.wait_for_links(model.runtime().link_wait, &stop);
     let policy = lower::policy(&model, &open.macs(), seed()?);
@@ -54,6 +50,29 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
         bail!("{} packets are not accounted for; please report it", report.unaccounted);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts DPDK with the model's devices and memory, and takes the packet buffers.
+pub(crate) fn start_dpdk(
+    model: &Model,
+    plans: &[PortPlan],
+    workers: usize,
+    cpus: &[usize],
+) -> anyhow::Result<(Arc<Eal>, Mempool)> {
+    let count = buffer_count(model, plans, workers);
+    let memory = machine::memory(model.runtime().memory.value, engine::buffer_bytes(count, engine::data_room(plans)))?;
+    tracing::info!("memory: {memory}");
+    let (virtuals, pci) = devices(model);
+    let extra: Vec<String> = model.runtime().eal.iter().map(|e| e.value.clone()).collect();
+    let eal = engine::start_eal(memory, &virtuals, &pci, &extra, cpus.first().copied())?;
+    let pool = engine::make_pool(&eal, plans, count)?;
+    Ok((eal, pool))
+}
+
+/// Packet buffers of a model: those it asks for, or those its ports and workers need.
+pub(crate) fn buffer_count(model: &Model, plans: &[PortPlan], workers: usize) -> u32 {
+    let needed = engine::buffer_count(plans, workers);
+    model.runtime().buffers.as_ref().map_or(needed, |b| b.value)
 }
 
 /// A model that fits this machine, or all that is wrong with it, as text.
