@@ -8,7 +8,7 @@ set -euo pipefail
 
 # Where tools are that an ordinary user's PATH does not show, and a toolchain that the shell does not know of yet.
 PATH="$PATH:/usr/sbin:/sbin:${CARGO_HOME:-$HOME/.cargo}/bin"
-rust_wanted=1.85
+rust_wanted=1.88
 dpdk_wanted=22.11
 
 packages=(gcc libc6-dev make pkg-config libdpdk-dev libclang-dev)
