@@ -1,6 +1,7 @@
 //! What a person types.
 
 use crate::bench::{self, Bench};
+use crate::replay::{self, Replay};
 use crate::{check, run};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -38,6 +39,19 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Play captures through the same dataplane, on a clock taken from their times, and write what leaves.
+    ///
+    /// Says at the end what became of the packets, by what caused it: a packet from inside, one from outside, or a timer.
+    /// The same captures and configuration give the same bytes on every run; ports are chosen with a fixed secret.
+    ///
+    /// Nobody answers ARP in a replay. So a port takes the Ethernet address that packets for the router are sent to in
+    /// its capture, and hosts and gateways are taken from the captures' senders (and receivers of the old router's own
+    /// frames); [[neighbour]] in the configuration goes before. Gateways that no capture shows, and hosts on a side that
+    /// has no capture, get made-up addresses. Any other host that is not shown does not answer.
+    ///
+    /// The packets of both captures are merged by time, inside first on a tie. Between two of them the clock goes on,
+    /// however long the gap, and after the last one for 10 s, so that time-outs take effect.
+    Replay(Replay),
     /// Measure the packets per second of one worker, with established sessions, on DPDK's pcap and null devices.
     Bench {
         /// Sessions, and so flows.
@@ -66,6 +80,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Run { config } => run::run(&config),
         Verb::Check { config, json } => check::check(&config, json),
+        Verb::Replay(args) => replay::replay(&args),
         Verb::Bench { sessions, seconds, capture, only_capture, json } => {
             bench::bench(&Bench { sessions, seconds, capture, only_capture, json })
         }

@@ -12,6 +12,7 @@ mod cli;
 mod engine;
 mod lower;
 mod machine;
+mod replay;
 mod run;
 mod signals;
 

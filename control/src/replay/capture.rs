@@ -1,14 +1,12 @@
 //! Captures in: pcap and pcapng, Ethernet only, each frame with its time.
 //!
 //! A file is read whole and every record checked before the first packet is played: a damaged capture is refused
-//! with the number of the packet, and nothing is written. Two things are checked here because the library does not
-//! do them: it refuses packets that a snap length cut, and takes every pcapng time for nanoseconds, whatever the
-//! interface's resolution.
+//! with the number of the packet, and nothing is written. The library's records are taken raw: it would refuse packets
+//! that a snap length cut.
 
+use super::pcapng::Blocks;
 use anyhow::{Context, anyhow, bail};
 use pcap_file::pcap::PcapParser;
-use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
-use pcap_file::pcapng::{Block, PcapNgParser};
 use pcap_file::{DataLink, PcapError, TsResolution};
 use std::path::Path;
 
@@ -76,30 +74,18 @@ impl Capture {
     }
 
     fn parse_pcapng(bytes: &[u8]) -> anyhow::Result<Self> {
-        let (mut rest, mut parser) = PcapNgParser::new(bytes).map_err(|e| anyhow!("not a pcapng file: {e}"))?;
         let mut capture = Self::default();
-        while !rest.is_empty() {
+        let mut blocks = Blocks::new(bytes);
+        loop {
             let number = capture.records.len() + 1;
-            let (after, block) = parser.next_block(rest).map_err(|e| broken(number, &e))?;
-            rest = after;
-            match block {
-                Block::EnhancedPacket(p) => {
-                    let interface = parser
-                        .packet_interface(&p)
-                        .ok_or_else(|| anyhow!("packet {number}: there is no interface {}", p.interface_id))?;
-                    check_link(interface.linktype).with_context(|| format!("packet {number}"))?;
-                    // The library's "nanoseconds" are the interface's units.
-                    let at = nanoseconds(p.timestamp.as_nanos(), interface)
-                        .ok_or_else(|| anyhow!("packet {number}: its time is beyond the year 2554"))?;
-                    capture.push(at, p.original_len, &p.data)?;
+            match blocks.next_packet().with_context(|| format!("packet {number}"))? {
+                None => return Ok(capture),
+                Some(p) => {
+                    check_link(DataLink::from(u32::from(p.link))).with_context(|| format!("packet {number}"))?;
+                    capture.push(p.at, p.on_wire, p.frame)?;
                 }
-                Block::SimplePacket(_) | Block::Packet(_) => {
-                    bail!("packet {number}: a simple or obsolete packet block; convert it with `editcap -F pcap`")
-                }
-                _ => {}
             }
         }
-        Ok(capture)
     }
 
     fn push(&mut self, at: u64, on_wire: u32, frame: &[u8]) -> anyhow::Result<()> {
@@ -127,31 +113,9 @@ fn check_link(link: DataLink) -> anyhow::Result<()> {
 
 fn broken(number: usize, error: &PcapError) -> anyhow::Error {
     match error {
-        PcapError::IncompleteBuffer => anyhow!("packet {number} is cut off: the file ends within it"),
-        other => anyhow!("packet {number} cannot be read: {other}"),
+        PcapError::IncompleteBuffer => anyhow!("packet {number}: it is cut off: the file ends within it"),
+        other => anyhow!("packet {number}: {other}"),
     }
-}
-
-/// A pcapng time in nanoseconds since 1970, by the interface's resolution (default a microsecond) and offset.
-fn nanoseconds(units: u128, interface: &InterfaceDescriptionBlock<'_>) -> Option<u64> {
-    let mut resolution = 6u8;
-    let mut offset = 0i128;
-    for option in &interface.options {
-        match option {
-            InterfaceDescriptionOption::IfTsResol(r) => resolution = *r,
-            InterfaceDescriptionOption::IfTsOffset(seconds) => offset = i128::from(seconds.cast_signed()),
-            _ => {}
-        }
-    }
-    let exponent = u32::from(resolution & 0x7f);
-    let nanos = if resolution & 0x80 != 0 {
-        units.checked_mul(u128::from(NANOS))?.checked_shr(exponent).unwrap_or(0)
-    } else if exponent <= 9 {
-        units.checked_mul(10u128.pow(9 - exponent))?
-    } else {
-        units / 10u128.checked_pow(exponent - 9).unwrap_or(u128::MAX)
-    };
-    u64::try_from(i128::try_from(nanos).ok()? + offset * i128::from(NANOS)).ok()
 }
 
 #[cfg(test)]
@@ -225,10 +189,10 @@ mod tests {
     #[test]
     fn a_file_that_ends_within_a_packet_is_refused_with_the_packets_number() {
         let whole = pcap(0xa1b2_c3d4, 1, &[(1, 0, 2, &[7, 8]), (2, 0, 2, &[7, 8])]);
-        assert_eq!(message(&whole[..whole.len() - 1]), "packet 2 is cut off: the file ends within it");
-        assert_eq!(message(&whole[..whole.len() - 10]), "packet 2 is cut off: the file ends within it");
+        assert_eq!(message(&whole[..whole.len() - 1]), "packet 2: it is cut off: the file ends within it");
+        assert_eq!(message(&whole[..whole.len() - 10]), "packet 2: it is cut off: the file ends within it");
         let whole = pcapng(&[], &[1, 2, 3]);
-        assert_eq!(message(&whole[..whole.len() - 3]), "packet 3 is cut off: the file ends within it");
+        assert_eq!(message(&whole[..whole.len() - 3]), "packet 3: it is cut off: the file ends within it");
     }
 
     #[test]

@@ -147,6 +147,13 @@ impl<I: Io> Worker<I> {
         work
     }
 
+    /// Does more of what is due by the clock; a turn does a bounded amount of it. Returns how much there was, so that a
+    /// caller whose clock jumps (a replay, a test) can go on until it is nothing.
+    pub fn expire(&mut self, now: Tick) -> usize {
+        self.now = now;
+        self.nat.expire(now)
+    }
+
     fn count_received(&self, port: crate::types::PortId, burst: &Burst<I::Buf>, too_long: usize) {
         use crate::io::Buf;
         if let Some(c) = self.counters.port(port) {
