@@ -170,19 +170,26 @@ impl Nat {
         Some(s)
     }
 
-    /// The inside sent in a session that an outsider had opened: it holds its mapping from now on.
+    /// The inside sent in a session that an outsider had opened: it holds its mapping from now on, and wakes it where
+    /// the last holder had left it at rest.
     pub fn confirm_guest(&mut self, id: SessionId) {
         let Some(s) = self.sessions.get_mut(id) else { return };
         if s.flags & (flags::STATIC | flags::HOLDS_MAPPING) != 0 {
             return;
         }
         let mapping = MappingId(s.owner);
-        if let Some(m) = self.mappings.get_mut(mapping)
-            && m.is_live()
-        {
-            s.flags |= flags::HOLDS_MAPPING;
-            m.guests = m.guests.saturating_sub(1);
-            m.holders += 1;
+        let Some(m) = self.mappings.get_mut(mapping) else { return };
+        s.flags |= flags::HOLDS_MAPPING;
+        m.guests = m.guests.saturating_sub(1);
+        m.holders += 1;
+        if !m.is_live() {
+            // The guest's session has kept the subscriber's record, so its number still holds.
+            let (subscriber, proto) = (SubscriberId(m.subscriber), m.proto);
+            self.mappings.revive(mapping, subscriber.0);
+            if let Some(sub) = self.subscribers.get_mut(subscriber) {
+                sub.count_port(proto, 1);
+            }
+            self.counters.count(Event::MappingsOpened, 1);
         }
     }
 
@@ -228,17 +235,23 @@ impl Nat {
             tcp::Step::To(state) => s.state = state,
         }
         if s.state == tcp::State::Opening && before == tcp::State::Closed {
+            // A new connection on the same ends: whose it is, is said by this SYN and not by the old one's.
             s.track = tcp::Track::default();
+            s.flags = match by {
+                Direction::Out => s.flags & !flags::FROM_OUTSIDE,
+                Direction::In => s.flags | flags::FROM_OUTSIDE,
+            };
         }
         s.track.note(by, segment.flags, segment.seq, segment.ack, segment.scale);
-        // A closed session is not kept alive by stragglers.
-        if before != tcp::State::Closed || s.state != tcp::State::Closed {
+        // A closed session is not kept alive by stragglers, nor a stranger's by the stranger [4787 REQ-6].
+        let counts = by == Direction::Out || s.flags & (flags::HOLDS_MAPPING | flags::STATIC) != 0;
+        if counts && (before != tcp::State::Closed || s.state != tcp::State::Closed) {
             s.last_used = now;
         }
         if s.state != before {
             let s = *s;
             let timeout = self.timeout(&s);
-            self.sessions.look_again(id, now.after(timeout));
+            self.sessions.look_again(id, s.last_used.after(timeout));
         }
         Ok(())
     }

@@ -25,7 +25,10 @@ impl Nat {
         now: Tick,
     ) -> Result<SessionId, DropReason> {
         if let Some(id) = self.sessions.find(&meta.key, Direction::Out) {
-            self.confirm_guest(id);
+            // Turning a stranger away is no use of the mapping [RFC 7857 §7.1].
+            if meta.class != Class::Tcp || meta.tcp_flags & RST == 0 {
+                self.confirm_guest(id);
+            }
             return Ok(id);
         }
         self.open_outbound(meta, ingress, hairpin, now)
@@ -74,7 +77,7 @@ impl Nat {
         };
         let opened = self.open(&NewSession { outside, owner: mapping.0, ..new }, subscriber, now);
         if opened.is_err() {
-            self.undo_mapping(mapping, subscriber);
+            self.undo_mapping(mapping, subscriber, now);
         }
         opened
     }
@@ -143,18 +146,18 @@ impl Nat {
         Err(DropReason::PortsExhausted)
     }
 
-    /// The session of a new mapping could not be opened: take the mapping back.
-    fn undo_mapping(&mut self, id: MappingId, subscriber: SubscriberId) {
-        let Some(m) = self.mappings.discard(id) else {
-            self.leave(subscriber);
-            return;
-        };
-        self.counters.count(Event::MappingsClosed, 1);
-        if let Some(s) = self.subscribers.get_mut(subscriber) {
-            s.count_port(m.proto, -1);
-        }
-        if let Some(number) = self.rules.pool_number(m.outside.0.addr) {
-            self.ports.give_back(number, m.proto, m.outside.0.port);
+    /// A session could not be opened: a mapping that was made or revived for it alone goes back to where it was.
+    fn undo_mapping(&mut self, id: MappingId, subscriber: SubscriberId, now: Tick) {
+        if let Some(m) = self.mappings.get(id).filter(|m| m.is_live() && m.holders == 0).copied() {
+            if self.mappings.discard(id).is_none() {
+                self.mappings.hold(id, now);
+            } else if let Some(number) = self.rules.pool_number(m.outside.0.addr) {
+                self.ports.give_back(number, m.proto, m.outside.0.port);
+            }
+            self.counters.count(Event::MappingsClosed, 1);
+            if let Some(s) = self.subscribers.get_mut(subscriber) {
+                s.count_port(m.proto, -1);
+            }
         }
         self.leave(subscriber);
     }
