@@ -126,12 +126,34 @@ pub struct Framing {
     pub vlan: Option<u16>,
 }
 
+/// What a frame holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// IPv4, as the [`Meta`] says.
+    Ip,
+    /// ARP, starting at this offset.
+    Arp(u8),
+}
+
 /// Reads a frame that arrived on a port.
 ///
 /// # Errors
 /// The reason to drop it.
-#[inline]
 pub fn parse(frame: &[u8], framing: &Framing) -> Result<Parsed, DropReason> {
+    let mut meta = Meta::NONE;
+    Ok(match parse_into(frame, framing, &mut meta)? {
+        Layer::Ip => Parsed::Ip(meta),
+        Layer::Arp(at) => Parsed::Arp(at),
+    })
+}
+
+/// As [`parse`], with the result written where it is to stay: a copy right after would wait for each small store.
+/// On an error, or for ARP, `meta` holds anything.
+///
+/// # Errors
+/// The reason to drop the frame.
+#[inline]
+pub fn parse_into(frame: &[u8], framing: &Framing, meta: &mut Meta) -> Result<Layer, DropReason> {
     let Ok((ethernet, rest)) = eth::Ethernet::ref_from_prefix(frame) else {
         return Err(DropReason::FrameTooShort);
     };
@@ -149,8 +171,8 @@ pub fn parse(frame: &[u8], framing: &Framing) -> Result<Parsed, DropReason> {
         }
     }
     match ethertype {
-        eth::TYPE_IPV4 => parse_ipv4(body, l3).map(Parsed::Ip),
-        eth::TYPE_ARP => Ok(Parsed::Arp(l3)),
+        eth::TYPE_IPV4 => parse_ipv4(body, l3, meta).map(|()| Layer::Ip),
+        eth::TYPE_ARP => Ok(Layer::Arp(l3)),
         eth::TYPE_IPV6 => Err(DropReason::Ipv6),
         _ => Err(DropReason::EtherType),
     }
@@ -184,7 +206,7 @@ fn group_reason(ip: &[u8]) -> DropReason {
 }
 
 #[inline]
-fn parse_ipv4(packet: &[u8], l3: u8) -> Result<Meta, DropReason> {
+fn parse_ipv4(packet: &[u8], l3: u8, meta: &mut Meta) -> Result<(), DropReason> {
     let Ok((ip, after)) = ipv4::Ipv4::ref_from_prefix(packet) else {
         return Err(DropReason::FrameTooShort);
     };
@@ -207,30 +229,27 @@ fn parse_ipv4(packet: &[u8], l3: u8) -> Result<Meta, DropReason> {
     };
     #[allow(clippy::cast_possible_truncation, reason = "an IPv4 header has at most 60 bytes, l3 is at most 18")]
     let l4 = l3 + header_len as u8;
-    let mut meta = Meta {
-        key: Key { src: ip.src(), dst: ip.dst(), ident: 0, proto: Proto(ip.proto) },
-        total_len,
-        fragment: ip.fragment.get(),
-        l3,
-        l4,
-        class: Class::Other,
-        ttl: ip.ttl,
-        tcp_flags: 0,
-    };
+    meta.key = Key { src: ip.src(), dst: ip.dst(), ident: 0, proto: Proto(ip.proto) };
+    meta.total_len = total_len;
+    meta.fragment = ip.fragment.get();
+    (meta.l3, meta.l4) = (l3, l4);
+    meta.class = Class::Other;
+    meta.ttl = ip.ttl;
+    meta.tcp_flags = 0;
     if meta.is_fragment() {
-        check_fragment(&meta)?;
+        check_fragment(meta)?;
         if meta.fragment_offset() != 0 {
             meta.class = Class::LaterFragment;
-            return Ok(meta);
+            return Ok(());
         }
     }
     match meta.key.proto {
-        Proto::UDP => parse_udp(payload, &mut meta)?,
-        Proto::TCP => parse_tcp(payload, &mut meta)?,
-        Proto::ICMP => parse_icmp(payload, &mut meta)?,
+        Proto::UDP => parse_udp(payload, meta)?,
+        Proto::TCP => parse_tcp(payload, meta)?,
+        Proto::ICMP => parse_icmp(payload, meta)?,
         _ => {}
     }
-    Ok(meta)
+    Ok(())
 }
 
 /// Anything but version 4 with a plain header.

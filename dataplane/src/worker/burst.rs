@@ -13,7 +13,7 @@ use crate::flow::session::{SessionId, flags};
 use crate::flow::tcp;
 use crate::io::{BURST, Buf, Burst, Io};
 use crate::nat::rewrite::{self, Hop};
-use crate::packet::{self, Class, Meta, Parsed};
+use crate::packet::{self, Class, Layer, Meta};
 use crate::types::{Direction, PortId, Side};
 use crate::verdict::{DropReason, Event};
 use crate::wire::tcp::flags::{FIN, RST, SYN};
@@ -44,14 +44,20 @@ struct Staged {
     guess: SessionId,
 }
 
+impl Staged {
+    const EMPTY: Self =
+        Self { meta: Meta::NONE, found: Found::Bad(DropReason::NoRoute), port: PortId(0), guess: SessionId(u32::MAX) };
+}
+
 impl<I: Io> Worker<I> {
     /// Handles a burst from `port`, or one that other workers handed over (its packets' tags say what is known).
     pub(super) fn burst(&mut self, bufs: &mut Burst<I::Buf>, port: Option<PortId>) {
         let mut staged: ArrayVec<Staged, BURST> = ArrayVec::new();
         for i in 0..bufs.len() {
             crate::prefetch::read(bufs.get(i + AHEAD).and_then(|b| b.data().first()));
-            let Some(buf) = bufs.get(i) else { break };
-            staged.push(self.stage(buf, port));
+            staged.push(Staged::EMPTY);
+            let (Some(buf), Some(s)) = (bufs.get(i), staged.last_mut()) else { break };
+            self.stage(buf, port, s);
         }
         for s in &mut staged {
             if let Found::Plain(hash) = s.found {
@@ -59,10 +65,10 @@ impl<I: Io> Worker<I> {
             }
         }
         let mut translated = [0u64; 2];
-        for (buf, s) in bufs.drain(..).zip(staged) {
+        for (buf, s) in bufs.drain(..).zip(&staged) {
             match s.found {
                 Found::Plain(_) => {
-                    if let Some(buf) = self.forward_known(buf, &s, &mut translated) {
+                    if let Some(buf) = self.forward_known(buf, s, &mut translated) {
                         let why = if port.is_some() { Why::Fresh } else { Why::Owned };
                         self.judge(s.port, buf, s.meta, why);
                     }
@@ -84,36 +90,29 @@ impl<I: Io> Worker<I> {
 
     /// Stage 1 for one packet.
     #[inline]
-    fn stage(&self, buf: &I::Buf, port: Option<PortId>) -> Staged {
+    fn stage(&self, buf: &I::Buf, port: Option<PortId>, staged: &mut Staged) {
         let tag = match port {
             Some(port) => Tag { why: Why::Fresh, port },
             None => Tag::unpack(buf.tag()),
         };
-        let mut staged = Staged {
-            meta: Meta::NONE,
-            found: Found::Bad(DropReason::Shutdown),
-            port: tag.port,
-            guess: SessionId(u32::MAX),
-        };
-        let Some(framing) = self.rules.framing(tag.port) else { return staged };
-        match packet::parse(buf.data(), framing) {
-            Ok(Parsed::Ip(meta)) => {
-                staged.meta = meta;
+        staged.port = tag.port;
+        let Some(framing) = self.rules.framing(tag.port) else { return };
+        staged.found = match packet::parse_into(buf.data(), framing, &mut staged.meta) {
+            Ok(Layer::Ip) => {
+                let meta = &staged.meta;
                 let settled = matches!(tag.why, Why::Fresh | Why::Owned);
-                staged.found = if settled && is_plain(&meta) && self.owns(tag, &meta) {
+                if settled && is_plain(meta) && self.owns(tag, meta) {
                     let hash = self.nat.sessions.hash(&meta.key);
                     self.nat.sessions.prefetch_bucket(hash);
                     Found::Plain(hash)
                 } else {
                     Found::Odd(tag.why)
-                };
+                }
             }
-            Ok(Parsed::Arp(l3)) => {
-                staged.found = if tag.why == Why::ArpCopy { Found::ArpCopy(l3) } else { Found::Arp(l3) };
-            }
-            Err(reason) => staged.found = Found::Bad(reason),
-        }
-        staged
+            Ok(Layer::Arp(l3)) if tag.why == Why::ArpCopy => Found::ArpCopy(l3),
+            Ok(Layer::Arp(l3)) => Found::Arp(l3),
+            Err(reason) => Found::Bad(reason),
+        };
     }
 
     /// Whether a plain packet's session is in this worker's shard.
