@@ -122,6 +122,9 @@ drop_reasons! {
     TcpBadReset = "tcp_bad_reset",
     /// A protocol that this version does not translate.
     Protocol = "protocol",
+    /// Another session has the same two ends already: one inside endpoint is called by the same client under two
+    /// outside endpoints at once, and answers could not be told apart.
+    Clash = "clash",
     /// An inside host called an outside address of ours while `nat.hairpin` is off.
     HairpinOff = "hairpin_off",
     /// The subscriber has as many sessions as `nat.limits` allows.

@@ -19,7 +19,7 @@ use crate::flow::index::Hasher;
 use crate::flow::session::{NewSession, Session, SessionId, Sessions, flags};
 use crate::flow::tcp;
 use crate::policy::{Filtering, Rules};
-use crate::types::{Direction, Endpoint, Inside, Outside, Proto, Tick, WorkerId};
+use crate::types::{Direction, Endpoint, Inside, Key, Outside, Proto, Tick, WorkerId};
 use crate::verdict::{Counters, DropReason, Event};
 use mapping::{MappingId, Mappings};
 use ports::Ports;
@@ -92,6 +92,16 @@ impl Nat {
             Proto::ICMP => t.icmp,
             _ => t.udp,
         };
+        // The caller looked the packet's own key up; the answers' key must be new as well.
+        let ((Inside(inside), Outside(outside)), remote) = ((new.inside, new.outside), new.remote);
+        let answered_by = if new.flags & flags::FROM_OUTSIDE != 0 {
+            self.sessions.find(&Key::new(new.proto, inside, remote), Direction::Out)
+        } else {
+            self.sessions.find(&Key::new(new.proto, remote, outside), Direction::In)
+        };
+        if answered_by.is_some() {
+            return Err(DropReason::Clash);
+        }
         let id = self.sessions.open(new, now, timeout).map_err(|_| DropReason::SessionTableFull)?;
         if let Some(s) = self.subscribers.get_mut(subscriber) {
             s.sessions += 1;
@@ -242,7 +252,13 @@ impl Nat {
                 Direction::In => s.flags | flags::FROM_OUTSIDE,
             };
         }
-        s.track.note(by, segment.flags, segment.seq, segment.ack, segment.scale);
+        // A SYN inside a connection is the end host's to challenge [RFC 5961 §4]; a forged one must not move the window
+        // for the forged reset that follows it.
+        let begins = matches!(before, tcp::State::Opening | tcp::State::Crossed | tcp::State::Answered)
+            || s.state == tcp::State::Opening;
+        if begins || !matches!(event, tcp::Event::Syn | tcp::Event::SynAck) {
+            s.track.note(by, segment.flags, segment.seq, segment.ack, segment.scale);
+        }
         // A closed session is not kept alive by stragglers, nor a stranger's by the stranger [4787 REQ-6].
         let counts = by == Direction::Out || s.flags & (flags::HOLDS_MAPPING | flags::STATIC) != 0;
         if counts && (before != tcp::State::Closed || s.state != tcp::State::Closed) {

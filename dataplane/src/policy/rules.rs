@@ -280,7 +280,12 @@ impl Rules {
             return Some(StaticMapping { inside, outside: Outside(outside), open: true });
         }
         let &outside = self.static_out.get(&e.addr)?;
-        Some(StaticMapping { inside, outside: Outside(Endpoint::new(outside, e.port)), open: false })
+        let outside = Endpoint::new(outside, e.port);
+        // Answers to an endpoint that a forward gave to another host would go there.
+        if self.forwards.contains_key(&(proto, outside)) {
+            return None;
+        }
+        Some(StaticMapping { inside, outside: Outside(outside), open: false })
     }
 
     /// Whether the firewall lets a stranger in to an inside endpoint of a one-to-one host.
