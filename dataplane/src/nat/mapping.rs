@@ -38,8 +38,6 @@ pub struct Mapping {
     /// Protocol.
     pub proto: Proto,
     state: State,
-    /// Stands in the hold-down queue.
-    queued: bool,
     /// Sessions in which the inside sent.
     pub holders: u32,
     /// Sessions that outsiders opened and that the inside has not answered.
@@ -47,7 +45,9 @@ pub struct Mapping {
     /// Whose it is. Valid while live.
     pub subscriber: u32,
     closed: Tick,
+    /// In the queue of those at rest, or in the free list.
     next: u32,
+    prev: u32,
 }
 
 impl Mapping {
@@ -59,17 +59,19 @@ impl Mapping {
 }
 
 const NONE: u32 = u32::MAX;
+const _: () = assert!(size_of::<Mapping>() == 40);
+
 const FREE: Mapping = Mapping {
     inside: Inside(Endpoint::new(std::net::Ipv4Addr::UNSPECIFIED, 0)),
     outside: Outside(Endpoint::new(std::net::Ipv4Addr::UNSPECIFIED, 0)),
     proto: Proto(0),
     state: State::Free,
-    queued: false,
     holders: 0,
     guests: 0,
     subscriber: NONE,
     closed: Tick(0),
     next: NONE,
+    prev: NONE,
 };
 
 /// All mappings of one worker.
@@ -80,10 +82,21 @@ pub struct Mappings {
     fresh: u32,
     free: u32,
     live: usize,
-    /// Hold-down queue, oldest first.
+    /// Mappings at rest, oldest first; those without a hold-down wait behind none that has one.
+    resting: [Queue; 2],
+    hold_down: u32,
+}
+
+/// A list through [`Mapping::next`].
+#[derive(Clone, Copy)]
+struct Queue {
     head: u32,
     tail: u32,
-    hold_down: u32,
+}
+
+/// The queue of a protocol.
+const fn queue_of(proto: Proto) -> usize {
+    matches!(proto, Proto::TCP) as usize
 }
 
 const INSIDE: u8 = 1;
@@ -100,8 +113,7 @@ impl Mappings {
             fresh: 0,
             free: NONE,
             live: 0,
-            head: NONE,
-            tail: NONE,
+            resting: [Queue { head: NONE, tail: NONE }; 2],
             hold_down,
         }
     }
@@ -190,6 +202,7 @@ impl Mappings {
 
     /// Brings a held mapping back to life for a subscriber.
     pub fn revive(&mut self, id: MappingId, subscriber: u32) {
+        self.unqueue(id);
         if let Some(m) = self.slab.get_mut(id.0 as usize)
             && m.state == State::Held
         {
@@ -209,46 +222,53 @@ impl Mappings {
         m.state = State::Held;
         m.closed = now;
         self.live -= 1;
-        if !m.queued {
-            self.enqueue(id);
-        }
+        self.enqueue(id);
     }
 
     fn enqueue(&mut self, id: MappingId) {
-        if let Some(m) = self.slab.get_mut(id.0 as usize) {
-            m.queued = true;
-            m.next = NONE;
+        let Some(m) = self.slab.get_mut(id.0 as usize) else { return };
+        let Some(queue) = self.resting.get_mut(queue_of(m.proto)) else { return };
+        let last = std::mem::replace(&mut queue.tail, id.0);
+        (m.prev, m.next) = (last, NONE);
+        match self.slab.get_mut(last as usize) {
+            Some(last) => last.next = id.0,
+            None => queue.head = id.0,
         }
-        match self.slab.get_mut(self.tail as usize) {
-            Some(t) => t.next = id.0,
-            None => self.head = id.0,
+    }
+
+    /// Takes a held mapping out of its queue.
+    fn unqueue(&mut self, id: MappingId) {
+        let Some(&Mapping { state: State::Held, proto, next, prev, .. }) = self.slab.get(id.0 as usize) else { return };
+        let Some(queue) = self.resting.get_mut(queue_of(proto)) else { return };
+        match self.slab.get_mut(prev as usize) {
+            Some(p) => p.next = next,
+            None => queue.head = next,
         }
-        self.tail = id.0;
+        match self.slab.get_mut(next as usize) {
+            Some(n) => n.prev = prev,
+            None => queue.tail = prev,
+        }
     }
 
     /// Frees the oldest held mapping whose time is over, and returns it so that its port can be given back.
-    /// Looks at `budget` at most; call until `None`.
+    /// Looks at `budget` of each queue at most; call until `None`.
     pub fn release(&mut self, now: Tick, budget: usize) -> Option<Mapping> {
+        self.release_from(queue_of(Proto::TCP), 0, now, budget)
+            .or_else(|| self.release_from(queue_of(Proto::UDP), self.hold_down, now, budget))
+    }
+
+    fn release_from(&mut self, queue: usize, wait: u32, now: Tick, budget: usize) -> Option<Mapping> {
         for _ in 0..budget {
-            let id = MappingId(self.head);
-            let m = self.slab.get_mut(id.0 as usize)?;
-            let wait = if m.proto == Proto::TCP { 0 } else { self.hold_down };
-            if m.state == State::Held && !now.reached(m.closed.after(wait)) {
+            let id = MappingId(self.resting.get(queue)?.head);
+            let &Mapping { closed, guests, .. } = self.slab.get(id.0 as usize)?;
+            if !now.reached(closed.after(wait)) {
                 return None;
             }
-            self.head = m.next;
-            if self.head == NONE {
-                self.tail = NONE;
+            self.unqueue(id);
+            if guests == 0 {
+                return self.free(id);
             }
-            m.queued = false;
-            if m.state != State::Held {
-                continue;
-            }
-            if m.guests > 0 {
-                self.enqueue(id);
-                continue;
-            }
-            return self.free(id);
+            self.enqueue(id);
         }
         None
     }
@@ -256,7 +276,7 @@ impl Mappings {
     /// Frees a mapping at once, whatever its state: for one whose first session could not be opened.
     pub fn discard(&mut self, id: MappingId) -> Option<Mapping> {
         let m = self.slab.get_mut(id.0 as usize)?;
-        if m.queued || m.holders + m.guests > 0 || m.state != State::Live {
+        if m.holders + m.guests > 0 || m.state != State::Live {
             return None;
         }
         self.live -= 1;
@@ -298,6 +318,19 @@ mod tests {
         assert!(t.release(Tick(700_000), 8).is_none());
         assert_eq!(t.release(Tick(720_000), 8).unwrap().outside, o);
         assert_eq!(t.find_outside(Proto::UDP, o), None);
+    }
+
+    #[test]
+    fn a_tcp_port_does_not_wait_behind_one_in_hold_down() {
+        let mut t = Mappings::new(4, 0, 120_000);
+        let udp = t.open(Proto::UDP, ends(5000).0, ends(5000).1, 0).unwrap();
+        let tcp = t.open(Proto::TCP, ends(5000).0, ends(5000).1, 0).unwrap();
+        t.hold(udp, Tick(0));
+        t.hold(tcp, Tick(1));
+        assert_eq!(t.release(Tick(1), 8).map(|m| m.proto), Some(Proto::TCP));
+        assert!(t.release(Tick(1), 8).is_none());
+        assert_eq!(t.release(Tick(120_000), 8).map(|m| m.proto), Some(Proto::UDP));
+        assert!(t.release(Tick(120_000), 8).is_none());
     }
 
     #[test]

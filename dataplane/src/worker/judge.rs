@@ -208,8 +208,9 @@ impl<I: Io> Worker<I> {
     fn follow(&mut self, id: SessionId, by: Direction, segment: Option<&Segment>) -> Result<(), Verdict> {
         match segment {
             Some(segment) => self.nat.track(id, by, segment, self.now)?,
+            // The later pieces of a TCP segment say nothing of the connection's state: the first one counted.
             None if by == Direction::Out => {
-                if let Some(s) = self.nat.sessions.get_mut(id) {
+                if let Some(s) = self.nat.sessions.get_mut(id).filter(|s| s.proto != Proto::TCP) {
                     s.last_used = self.now;
                 }
             }
