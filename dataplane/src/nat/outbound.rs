@@ -65,7 +65,7 @@ impl Nat {
             }
             return opened;
         }
-        let mapping = match self.mapping_for(proto, inside, subscriber) {
+        let (mapping, revived) = match self.mapping_for(proto, inside, subscriber) {
             Ok(mapping) => mapping,
             Err(reason) => {
                 self.leave(subscriber);
@@ -77,23 +77,23 @@ impl Nat {
         };
         let opened = self.open(&NewSession { outside, owner: mapping.0, ..new }, subscriber, now);
         if opened.is_err() {
-            self.undo_mapping(mapping, subscriber, now);
+            self.undo_mapping(mapping, revived, subscriber, now);
         }
         opened
     }
 
-    /// The mapping of an inside endpoint: the live one, the one at rest, or a new one.
+    /// The mapping of an inside endpoint: the live one, the one at rest (then `true`), or a new one.
     fn mapping_for(
         &mut self,
         proto: Proto,
         inside: Inside<Endpoint>,
         subscriber: SubscriberId,
-    ) -> Result<MappingId, DropReason> {
+    ) -> Result<(MappingId, bool), DropReason> {
         let known = self.mappings.find_inside(proto, inside);
         if let Some(id) = known
             && self.mappings.get(id).is_some_and(super::mapping::Mapping::is_live)
         {
-            return Ok(id);
+            return Ok((id, false));
         }
         let limits = &self.rules.policy.limits;
         self.subscribers
@@ -118,7 +118,7 @@ impl Nat {
             s.count_port(proto, 1);
         }
         self.counters.count(Event::MappingsOpened, 1);
-        Ok(id)
+        Ok((id, known.is_some()))
     }
 
     /// A free outside endpoint at the subscriber's address.
@@ -147,9 +147,9 @@ impl Nat {
     }
 
     /// A session could not be opened: a mapping that was made or revived for it alone goes back to where it was.
-    fn undo_mapping(&mut self, id: MappingId, subscriber: SubscriberId, now: Tick) {
+    fn undo_mapping(&mut self, id: MappingId, revived: bool, subscriber: SubscriberId, now: Tick) {
         if let Some(m) = self.mappings.get(id).filter(|m| m.is_live() && m.holders == 0).copied() {
-            if self.mappings.discard(id).is_none() {
+            if revived || self.mappings.discard(id).is_none() {
                 self.mappings.hold(id, now);
             } else if let Some(number) = self.rules.pool_number(m.outside.0.addr) {
                 self.ports.give_back(number, m.proto, m.outside.0.port);

@@ -295,3 +295,18 @@ fn a_mapping_revived_in_vain_goes_back_to_rest() {
     lab.wait_quietly(300 * S + LATE);
     assert_eq!((lab.mappings(), lab.subscribers()), (0, 0));
 }
+
+// Row 48: and its port goes on resting
+#[test]
+fn a_mapping_revived_in_vain_does_not_free_its_port() {
+    let mut lab = Lab::single(|p| {
+        p.sizes.sessions = 1;
+        few_ports(p, 2);
+    });
+    let n = lab.udp((A, 1024), (X, 53));
+    lab.wait_quietly(300 * S + LATE);
+    lab.udp((B, 1025), (X, 53));
+    lab.put(INSIDE, Frame::udp((A, 1024), (X, 53))).dropped_and_told(DropReason::SessionTableFull);
+    lab.put(INSIDE, Frame::udp((B, 1024), (X, 53))).dropped_and_told(DropReason::PortsExhausted);
+    assert_eq!(n.port(), 1024);
+}
