@@ -1,0 +1,405 @@
+//! `Worker::poll` allocates nothing and frees nothing, whatever comes: known flows, new ones, drops, answers,
+//! fragments, hand-overs, expiry, tables that are full.
+//!
+//! The allocator counts for each thread, so that the test harness does not disturb. The ports are a pool of buffers
+//! made beforehand, as DPDK's are; `io::memory` would allocate.
+#![allow(unsafe_code, reason = "a global allocator cannot be had without")]
+
+use dataplane::io::{Buf, Burst, Io};
+use dataplane::policy::{
+    Filtering, Forward, FragmentLimits, Limits, Net, Policy, Port, Rules, Sizes, StaticNeighbour, Timeouts,
+};
+use dataplane::types::{Mac, PortId, Proto, Side, Tick, WorkerId};
+use dataplane::verdict::{Account, Counters, DropReason, Event};
+use dataplane::worker::Worker;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::sync::Arc;
+use testkit::{ACK, FIN, Frame, RST, SYN, fragments};
+
+struct Counting;
+
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // A thread that is being torn down has no counter any more, and is none of ours.
+    let _ = CALLS.try_with(|c| c.set(c.get() + 1));
+}
+
+// SAFETY: every call is passed on to the system's allocator with the very same arguments, so its contract is ours;
+// counting touches a thread-local without a destructor and allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps GlobalAlloc's contract, which is System's.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        count();
+        // SAFETY: `ptr` came from `alloc` or `realloc` above, so from System, with this layout.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as for `dealloc`; the caller answers for `size`.
+        unsafe { System.realloc(ptr, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const ROOM: usize = 4096;
+const HEADROOM: usize = 128;
+type Store = Rc<RefCell<Vec<Box<[u8; ROOM]>>>>;
+
+/// A buffer that goes back to its pool when it is dropped.
+struct Pooled {
+    bytes: Option<Box<[u8; ROOM]>>,
+    start: usize,
+    end: usize,
+    tag: u64,
+    store: Store,
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        if let Some(bytes) = self.bytes.take() {
+            self.store.borrow_mut().push(bytes);
+        }
+    }
+}
+
+impl Pooled {
+    fn take(store: &Store) -> Option<Self> {
+        let bytes = store.borrow_mut().pop()?;
+        Some(Self { bytes: Some(bytes), start: HEADROOM, end: HEADROOM, tag: 0, store: Rc::clone(store) })
+    }
+}
+
+impl Buf for Pooled {
+    fn data(&self) -> &[u8] {
+        self.bytes.as_ref().map_or(&[], |b| &b[self.start..self.end])
+    }
+    fn data_mut(&mut self) -> &mut [u8] {
+        let (start, end) = (self.start, self.end);
+        self.bytes.as_mut().map_or(&mut [], |b| &mut b[start..end])
+    }
+    fn truncate(&mut self, len: usize) {
+        self.end = self.end.min(self.start + len);
+    }
+    fn trim_front(&mut self, n: usize) -> bool {
+        let fits = self.start + n <= self.end;
+        self.start += if fits { n } else { 0 };
+        fits
+    }
+    fn prepend(&mut self, n: usize) -> bool {
+        let fits = n <= self.start;
+        self.start -= if fits { n } else { 0 };
+        fits
+    }
+    fn append(&mut self, n: usize) -> bool {
+        let fits = self.end + n <= ROOM;
+        self.end += if fits { n } else { 0 };
+        fits
+    }
+    fn tag(&self) -> u64 {
+        self.tag
+    }
+    fn set_tag(&mut self, tag: u64) {
+        self.tag = tag;
+    }
+}
+
+type Rings = Rc<RefCell<Vec<VecDeque<Pooled>>>>;
+
+/// Ports that send into nothing and receive what was put there.
+struct Quiet {
+    me: usize,
+    store: Store,
+    rings: Rings,
+    arriving: Vec<VecDeque<Pooled>>,
+    sent: usize,
+}
+
+fn fill(queue: &mut VecDeque<Pooled>, into: &mut Burst<Pooled>) {
+    let n = queue.len().min(into.remaining_capacity());
+    into.extend(queue.drain(..n));
+}
+
+impl Io for Quiet {
+    type Buf = Pooled;
+    fn receive(&mut self, port: PortId, into: &mut Burst<Pooled>) -> usize {
+        fill(&mut self.arriving[port.index()], into);
+        0
+    }
+    fn send(&mut self, _: PortId, from: &mut Burst<Pooled>) {
+        self.sent += from.len();
+        from.clear();
+    }
+    fn take_handed(&mut self, into: &mut Burst<Pooled>) {
+        fill(&mut self.rings.borrow_mut()[self.me], into);
+    }
+    fn hand_over(&mut self, to: WorkerId, from: &mut Burst<Pooled>) {
+        let ring = &mut self.rings.borrow_mut()[to.index()];
+        let n = from.len().min(ring.capacity() - ring.len());
+        ring.extend(from.drain(..n));
+    }
+    fn allocate(&mut self) -> Option<Pooled> {
+        Pooled::take(&self.store)
+    }
+}
+
+const INSIDE: PortId = PortId(0);
+const OUTSIDE: PortId = PortId(1);
+const INSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
+const OUTSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 2, 1];
+const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 3, 1];
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 254);
+const QUEUE: usize = 2048;
+
+struct Router {
+    workers: Vec<Worker<Quiet>>,
+    store: Store,
+    now: u32,
+}
+
+fn policy() -> Policy {
+    let port = |side, mac, addr, gateway, mtu| Port {
+        side,
+        mac: Mac(mac),
+        vlan: None,
+        mtu,
+        addresses: vec![(addr, Net::of(addr, 24))],
+        gateway,
+    };
+    let own = Ipv4Addr::new(203, 0, 113, 1);
+    let hosts = (10..100u8).map(|h| StaticNeighbour { port: INSIDE, addr: lan(h), mac: Mac(HOST_MAC) });
+    let gateway = StaticNeighbour { port: OUTSIDE, addr: GATEWAY, mac: Mac(HOST_MAC) };
+    let forward = Forward { proto: Proto::TCP, outside: own, ports: 8443..=8443, inside: lan(20), inside_port: 443 };
+    Policy {
+        ports: vec![
+            port(Side::Inside, INSIDE_MAC, lan(1), None, 1500),
+            port(Side::Outside, OUTSIDE_MAC, own, Some(GATEWAY), 1400),
+        ],
+        neighbours: hosts.chain([gateway]).collect(),
+        pool: vec![own..=Ipv4Addr::new(203, 0, 113, 4)],
+        filtering: Filtering::AddressDependent,
+        reject_unsolicited_syn: true,
+        limits: Limits { sessions: 400, ports: 300, rate: 1_000_000, burst: 1_000_000, ..Limits::default() },
+        timeouts: Timeouts { udp: 5_000, tcp_transitory: 4_000, hold_down: 3_000, ..Timeouts::default() },
+        fragments: FragmentLimits { datagrams: 64, held: 64, per_datagram: 8 },
+        forwards: vec![forward],
+        sizes: Sizes { sessions: 1024, mappings: 1024, subscribers: 64, neighbours: 128 },
+        ..Policy::default()
+    }
+}
+
+const fn lan(host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(192, 168, 1, host)
+}
+
+impl Router {
+    fn new(workers: u8) -> Self {
+        let rules = Arc::new(Rules::new(policy(), workers));
+        let store: Store = Rc::new(RefCell::new((0..8192).map(|_| Box::new([0; ROOM])).collect()));
+        let rings: Rings = Rc::new(RefCell::new((0..workers).map(|_| VecDeque::with_capacity(QUEUE)).collect()));
+        let io = |me: u8| Quiet {
+            me: usize::from(me),
+            store: Rc::clone(&store),
+            rings: Rc::clone(&rings),
+            arriving: (0..2).map(|_| VecDeque::with_capacity(QUEUE)).collect(),
+            sent: 0,
+        };
+        let worker = |me| Worker::new(io(me), WorkerId(me), Arc::clone(&rules), Arc::new(Counters::default()), Tick(0));
+        Self { workers: (0..workers).map(worker).collect(), store, now: 0 }
+    }
+
+    fn arrive(&mut self, port: PortId, n: usize, frame: &[u8]) {
+        let mut buf = Pooled::take(&self.store).expect("the pool is large");
+        assert!(buf.append(frame.len()));
+        buf.data_mut().copy_from_slice(frame);
+        let workers = self.workers.len();
+        self.workers[n % workers].io().arriving[port.index()].push_back(buf);
+    }
+
+    /// Polls until nothing is left, and some milliseconds of the clock more; says how often memory was asked for.
+    fn poll(&mut self, ms: u32) -> u64 {
+        let before = CALLS.get();
+        for _ in 0..40 + ms / 50 {
+            for w in &mut self.workers {
+                w.poll(Tick(self.now));
+            }
+            if ms > 0 {
+                self.now += 50;
+            }
+        }
+        CALLS.get() - before
+    }
+
+    fn events(&self, e: Event) -> u64 {
+        self.workers.iter().map(|w| w.counters().events(e)).sum()
+    }
+
+    fn drops(&self, r: DropReason) -> u64 {
+        self.workers.iter().map(|w| w.counters().drops(r)).sum()
+    }
+}
+
+fn inside(frame: Frame) -> Vec<u8> {
+    frame.macs(HOST_MAC, INSIDE_MAC).build()
+}
+
+fn outside(frame: Frame) -> Vec<u8> {
+    frame.macs(HOST_MAC, OUTSIDE_MAC).build()
+}
+
+const REMOTE: (Ipv4Addr, u16) = (Ipv4Addr::new(198, 51, 100, 7), 80);
+
+/// Sends the frames round the workers; nothing may be allocated.
+#[track_caller]
+fn silent(r: &mut Router, what: &str, port: PortId, frames: &[Vec<u8>]) {
+    for (n, frame) in frames.iter().enumerate() {
+        r.arrive(port, n, frame);
+    }
+    assert_eq!(r.poll(0), 0, "{what}");
+}
+
+fn story(workers: u8) {
+    let mut r = Router::new(workers);
+    let udp: Vec<_> = (0..200u16)
+        .map(|n| inside(Frame::udp((lan(10 + (n % 9) as u8), 3000 + n), REMOTE).payload(vec![7; 300])))
+        .collect();
+    silent(&mut r, "new UDP flows", INSIDE, &udp);
+    assert_eq!(r.events(Event::SessionsOpened), 200);
+    silent(&mut r, "known UDP flows", INSIDE, &udp);
+    assert_eq!(r.events(Event::TranslatedOut), 400);
+
+    let tcp = |flags, seq, ack| {
+        let segment = move |n: u16| Frame::tcp((lan(30), 4000 + n), REMOTE).flags(flags).seq(seq).ack(ack);
+        (0..50u16).map(move |n| inside(segment(n))).collect::<Vec<_>>()
+    };
+    let back = |r: &Router, flags, seq, ack| {
+        let sessions = r.workers.iter().flat_map(|w| w.sessions().iter().map(|(_, s)| *s)).collect::<Vec<_>>();
+        let ends = sessions.iter().filter(|s| s.proto == Proto::TCP).map(|s| s.outside().0);
+        ends.map(|e| outside(Frame::tcp(REMOTE, (e.addr, e.port)).flags(flags).seq(seq).ack(ack))).collect::<Vec<_>>()
+    };
+    silent(&mut r, "SYN", INSIDE, &tcp(SYN, 0, 0));
+    let answers = back(&r, SYN | ACK, 0, 1);
+    assert_eq!(answers.len(), 50);
+    silent(&mut r, "SYN-ACK", OUTSIDE, &answers);
+    silent(&mut r, "ACK", INSIDE, &tcp(ACK, 1, 1));
+    silent(&mut r, "data", INSIDE, &tcp(ACK, 1, 1));
+    let data = back(&r, ACK, 1, 1);
+    silent(&mut r, "data from outside", OUTSIDE, &data);
+    assert_eq!(r.events(Event::TranslatedIn), 100);
+    let resets = back(&r, RST, 0x7000_0000, 0);
+    silent(&mut r, "forged resets", OUTSIDE, &resets);
+    assert_eq!(r.drops(DropReason::TcpBadReset), 50);
+    silent(&mut r, "FIN", INSIDE, &tcp(FIN | ACK, 1, 1));
+    let fins = back(&r, FIN | ACK, 1, 2);
+    silent(&mut r, "FIN from outside", OUTSIDE, &fins);
+
+    let (public, stranger) = (Ipv4Addr::new(203, 0, 113, 2), Ipv4Addr::new(198, 51, 100, 99));
+    let knocks: Vec<_> = (0..300u16)
+        .map(|n| outside(Frame::tcp((stranger, 9), (public, 1024 + n)).flags(SYN).seq(0)))
+        .chain((0..100u16).map(|n| outside(Frame::udp((stranger, 9), (public, 3000 + n)))))
+        .collect();
+    silent(&mut r, "strangers", OUTSIDE, &knocks);
+    assert_eq!(r.drops(DropReason::Unsolicited) + r.drops(DropReason::Filtered), 400);
+    let forwarded: Vec<_> = (0..50u16)
+        .map(|n| outside(Frame::tcp((stranger, 2000 + n), (Ipv4Addr::new(203, 0, 113, 1), 8443)).flags(SYN).seq(0)))
+        .collect();
+    silent(&mut r, "a forward", OUTSIDE, &forwarded);
+    let around: Vec<_> = (0..20u16)
+        .map(|n| inside(Frame::tcp((lan(40), 2000 + n), (Ipv4Addr::new(203, 0, 113, 1), 8443)).flags(SYN).seq(0)))
+        .collect();
+    silent(&mut r, "hairpin", INSIDE, &around);
+    assert_eq!(r.events(Event::Hairpinned), 20);
+
+    let malformed: Vec<_> = (0..60).map(|n| udp[0][..n].to_vec()).chain([vec![0xff; 60], vec![]]).collect();
+    silent(&mut r, "malformed frames", INSIDE, &malformed);
+    let odd = [
+        inside(Frame::udp((lan(10), 3000), REMOTE).ttl(1)),
+        inside(Frame::udp((lan(10), 3000), REMOTE).df().payload(vec![0; 1450])),
+        inside(Frame::udp((lan(10), 3000), REMOTE).payload(vec![0; 1450])),
+        inside(Frame::udp((lan(10), 3000), REMOTE).record_route(9).payload(vec![0; 1400])),
+        inside(Frame::udp((lan(10), 3000), "192.168.7.7:1")),
+        inside(Frame::udp((lan(10), 3000), "192.168.1.200:1")),
+        inside(Frame::udp("10.9.9.9:1", REMOTE)),
+        inside(Frame::echo_request((lan(10), 0), "192.168.1.1", 1, 1)),
+        inside(Frame::echo_request((lan(10), 0), REMOTE, 1, 1)),
+        inside(Frame::time_exceeded(lan(10), outside(Frame::udp(REMOTE, (lan(10), 3000))))),
+        Frame::arp_request(HOST_MAC, lan(200), lan(1)).build(),
+        Frame::arp_reply(HOST_MAC, lan(200), INSIDE_MAC, lan(1)).build(),
+    ];
+    for _ in 0..8 {
+        silent(&mut r, "odd packets", INSIDE, &odd);
+    }
+    let happened = [
+        Event::Fragmented,
+        Event::IcmpErrorsSent,
+        Event::IcmpErrorsTranslated,
+        Event::EchoAnswered,
+        Event::ArpAnswered,
+    ];
+    for e in happened {
+        assert!(r.events(e) > 0, "{e:?} did not happen");
+    }
+    let unresolved: Vec<_> = (0..100u8)
+        .map(|n| outside(Frame::udp((stranger, 7), (Ipv4Addr::new(203, 0, 113, 1), 9000 + u16::from(n)))))
+        .chain((0..100u8).map(|n| outside(Frame::udp(Ipv4Addr::new(203, 0, 113, 100 + n), (public, 9)))))
+        .collect();
+    silent(&mut r, "ports of nobody", OUTSIDE, &unresolved);
+    let unresolved: Vec<_> =
+        (0..100u8).map(|n| inside(Frame::udp((lan(10), 7), (Ipv4Addr::new(203, 0, 113, 100 + n), 7)))).collect();
+    silent(&mut r, "neighbours that nobody is", INSIDE, &unresolved);
+
+    let whole = inside(Frame::udp((lan(11), 3333), REMOTE).payload(vec![1; 2000]).id(77));
+    let mut pieces = fragments(&whole, 600);
+    silent(&mut r, "fragments", INSIDE, &pieces);
+    pieces = fragments(&inside(Frame::udp((lan(11), 3333), REMOTE).payload(vec![1; 2000]).id(78)), 600);
+    pieces.reverse();
+    silent(&mut r, "fragments in reverse", INSIDE, &pieces);
+    let lone: Vec<_> = (0..200u16)
+        .map(|id| inside(Frame::ip(17, (lan(12), 0), REMOTE).id(id).fragment(800, true).payload(vec![0; 80])))
+        .collect();
+    silent(&mut r, "fragments without a first", INSIDE, &lone);
+    assert!(r.events(Event::Released) > 0 && r.drops(DropReason::FragmentTableFull) > 0);
+
+    let many: Vec<_> =
+        (0..2000u16).map(|n| inside(Frame::udp((lan(50 + (n % 40) as u8), 10_000 + n), REMOTE))).collect();
+    silent(&mut r, "tables that are full", INSIDE, &many);
+    assert!(r.drops(DropReason::SessionTableFull) > 0);
+    let one: Vec<_> = (0..600u16).map(|n| inside(Frame::udp((lan(90), 20_000 + n), REMOTE))).collect();
+    silent(&mut r, "one subscriber's limit", INSIDE, &one);
+
+    assert_eq!(r.poll(20_000), 0, "expiry");
+    assert!(r.events(Event::SessionsClosed) > 500 && r.events(Event::MappingsClosed) > 500);
+    assert!(r.drops(DropReason::FragmentTimeout) > 0 && r.drops(DropReason::NeighbourUnresolved) > 0);
+    silent(&mut r, "new flows on used tables", INSIDE, &many);
+    let account = r.workers.iter().fold(Account::default(), |a, w| a.plus(w.counters().account()));
+    assert_eq!(account.unaccounted(), 0, "{account:?}");
+}
+
+#[test]
+fn one_worker_asks_for_no_memory() {
+    story(1);
+}
+
+#[test]
+fn three_workers_ask_for_no_memory() {
+    story(3);
+}
+
+#[test]
+fn the_counter_counts() {
+    let before = CALLS.get();
+    drop(std::hint::black_box(vec![1u8; 100]));
+    assert_eq!(CALLS.get() - before, 2);
+}
