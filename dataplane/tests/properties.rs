@@ -133,9 +133,8 @@ proptest! {
 
     #[test]
     fn a_clamped_mss_has_a_right_checksum_wherever_it_stands(s in session(), mss: u16, limit: u16, before in 0usize..20) {
-        prop_assume!(s.proto == Proto::TCP);
         let key = s.key(Direction::Out);
-        let syn = Frame::tcp(socket(key.from()), socket(key.to())).flags(SYN).tcp_options(&vec![1; before]).mss(mss);
+        let syn = Frame::tcp(socket(key.from()), (key.dst, 80)).flags(SYN).tcp_options(&vec![1; before]).mss(mss);
         let mut frame = syn.wscale(7).build();
         let meta = ip(&frame);
         prop_assert_eq!(rewrite::clamp_mss(&mut frame, &meta, limit), mss > limit);
@@ -147,7 +146,7 @@ proptest! {
     /// have got without a NAT.
     #[test]
     fn an_error_from_outside_is_what_it_would_have_been(
-        s in session(), look in look(900), router in end(), kind in error(), quote in 68usize..1000, extended: bool,
+        s in session(), look in look(900), router in end(), kind in error(), quote in quote_len(), extended: bool,
     ) {
         let original = packet(&s, Direction::Out, &look).build();
         let mut left = original.clone();
@@ -166,7 +165,7 @@ proptest! {
     /// And the other way: the world gets the error that the outside address would have sent.
     #[test]
     fn an_error_from_inside_is_what_the_outside_address_would_have_sent(
-        s in session(), look in look(900), kind in error(), quote in 68usize..1000, extended: bool,
+        s in session(), look in look(900), kind in error(), quote in quote_len(), extended: bool,
     ) {
         let original = packet(&s, Direction::In, &look).build();
         let mut came = original.clone();
@@ -246,6 +245,11 @@ proptest! {
         prop_assert!(due.is_some());
         prop_assert_eq!(reassemble(&small), due);
     }
+}
+
+/// Even: half a checksum can be neither checked nor changed.
+fn quote_len() -> impl Strategy<Value = usize> {
+    (34usize..500).prop_map(|n| n * 2)
 }
 
 fn error() -> impl Strategy<Value = (u8, u8, [u8; 4])> {
