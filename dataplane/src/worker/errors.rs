@@ -76,7 +76,8 @@ impl<I: Io> Worker<I> {
     /// the packet came from.
     pub(super) fn tell(&mut self, port: PortId, frame: &[u8], meta: &Meta, tell: Tell) {
         let about_error = meta.class == Class::IcmpError;
-        if about_error || meta.fragment_offset() != 0 {
+        // A hairpinned packet bears our own source by now: there is nobody to tell.
+        if about_error || meta.fragment_offset() != 0 || self.rules.local(meta.key.src).is_some() {
             return;
         }
         if !self.errors.take(self.now) {
@@ -144,8 +145,6 @@ impl<I: Io> Worker<I> {
     pub(super) fn refuse_unreachable(&mut self, port: PortId, buf: I::Buf) {
         if let Some(framing) = self.rules.framing(port)
             && let Ok(Parsed::Ip(meta)) = packet::parse(buf.data(), framing)
-            // A hairpinned packet bears our own source by now: there is nobody to tell.
-            && self.rules.local(meta.key.src).is_none()
         {
             self.tell(port, buf.data(), &meta, Tell::unreachable(icmp::unreachable::HOST));
         }

@@ -192,11 +192,7 @@ impl<I: Io> Worker<I> {
             return Err(DropReason::Unsolicited.into());
         };
         let Some(reach) = self.rules.route(inside) else { return Err(DropReason::NoRoute.into()) };
-        match self.check_size(meta, reach.port) {
-            // The quoted packet would bear a translated source: of no use to its sender.
-            Err(Verdict::Refuse(reason, _)) if hairpin => return Err(reason.into()),
-            other => other?,
-        }
+        self.check_size(meta, reach.port)?;
         let (egress, mac) = self.next_hop(id, Direction::In, reach)?;
         self.follow(id, Direction::In, segment.as_ref())?;
         let _ = why;
