@@ -135,6 +135,13 @@ impl Outcome {
         self.sent[port.index()].remove(0)
     }
 
+    /// The one frame sent, by this port, that is not ARP.
+    #[track_caller]
+    pub(crate) fn only_of(mut self, port: PortId) -> Seen {
+        self.sent[port.index()].retain(|s| !matches!(s.transport, Transport::Arp(_)));
+        self.only(port)
+    }
+
     /// Nothing sent, and one packet dropped for this reason.
     #[track_caller]
     pub(crate) fn dropped(&self, reason: DropReason) {
@@ -344,6 +351,17 @@ impl Lab {
             assert!(seen.ttl > 0, "TTL of {seen}");
         }
         seen
+    }
+
+    /// A damaged frame goes through; what the reader says about it when it comes out.
+    #[track_caller]
+    pub(crate) fn put_damaged(&mut self, from: PortId, to: PortId, frame: impl IntoFrame) -> String {
+        let bytes = self.addressed(from, frame.into_frame());
+        self.workers[0].io().arrive(from, &bytes);
+        self.poll();
+        let sent: Vec<_> = self.workers.iter_mut().flat_map(|w| w.io().take_sent(to)).collect();
+        assert_eq!(sent.len(), 1, "the damaged frame did not pass");
+        Seen::read(&sent[0]).expect_err("the damage was repaired")
     }
 
     /// Time passes; workers go on polling. Coarse steps where much time passes.

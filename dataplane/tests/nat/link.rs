@@ -1,1 +1,464 @@
-//! TODO
+//! The link: ARP, tags, padding, options, time to live, and forwarding between inside networks.
+
+use crate::forwards::{B_OUT, one_to_one};
+use crate::lab::*;
+use dataplane::policy::Policy;
+use dataplane::types::PortId;
+use dataplane::verdict::{DropReason, Event};
+use testkit::{BROADCAST_MAC, Frame, SYN, Seen, endpoint, fragments, protocol, reassemble};
+
+/// Nobody is known beforehand. One worker: each learns its neighbours by itself, see `workers`.
+fn strangers() -> Lab {
+    Lab::single(|p| p.neighbours.clear())
+}
+
+fn datagram(n: u8) -> Frame<'static> {
+    Frame::udp((A, 5000), (X, 53)).payload(vec![n])
+}
+
+/// G says where it is.
+fn g_answers(lab: &mut Lab) -> Outcome {
+    lab.put(OUTSIDE, Frame::arp_reply(G_MAC, G, OUTSIDE_MAC, P))
+}
+
+fn payloads(seen: &[Seen]) -> Vec<u8> {
+    seen.iter().map(|s| s.payload[0]).collect()
+}
+
+// RFC 826
+#[test]
+fn the_first_packet_asks_for_its_next_hop_and_goes_when_that_answers() {
+    let mut lab = strangers();
+    let request = lab.put(INSIDE, datagram(1)).only(OUTSIDE);
+    assert_eq!((request.arp().operation, request.path()), (1, format!("{P} -> {G}")));
+    assert_eq!((request.arp().sender_mac, request.destination_mac), (OUTSIDE_MAC, BROADCAST_MAC));
+    let seen = g_answers(&mut lab).only_of(OUTSIDE);
+    assert_eq!((seen.destination_mac, seen.payload), (G_MAC, vec![1]));
+    assert_eq!(lab.put(INSIDE, datagram(2)).only(OUTSIDE).destination_mac, G_MAC);
+}
+
+// RFC 1122 §2.3.2.2
+#[test]
+fn four_packets_wait_for_a_next_hop_and_keep_their_order() {
+    let mut lab = strangers();
+    for n in 1..=4 {
+        assert!(lab.put(INSIDE, datagram(n)).drops.is_empty());
+    }
+    lab.put(INSIDE, datagram(5)).dropped(DropReason::NeighbourQueueFull);
+    assert_eq!(lab.events(Event::ArpRequests), 1);
+    let o = g_answers(&mut lab);
+    assert_eq!(payloads(o.at(OUTSIDE)), [1, 2, 3, 4]);
+    assert_eq!(lab.sessions(), 1);
+}
+
+// RFC 1122 §2.3.2.1: once a second; then the senders are told
+#[test]
+fn three_requests_without_an_answer_fail_what_waits() {
+    let mut lab = strangers();
+    for n in 1..=4 {
+        lab.put(INSIDE, datagram(n));
+    }
+    assert_eq!(lab.wait(950).at(OUTSIDE).len(), 0);
+    assert_eq!(lab.wait(100).at(OUTSIDE).len(), 1);
+    assert_eq!(lab.wait(S).at(OUTSIDE).len(), 1);
+    let o = lab.wait(S);
+    assert_eq!(o.drops.into_iter().collect::<Vec<_>>(), [(DropReason::NeighbourUnresolved, 4)]);
+    assert_eq!(o.sent[0].len(), 4, "each sender is told");
+    for seen in &o.sent[0] {
+        assert_eq!((seen.path(), seen.icmp().kind, seen.icmp().code), (format!("{BOX} -> {A}"), 3, 1));
+        assert_eq!(seen.quoted().path(), format!("{A}:5000 -> {X}:53"));
+    }
+}
+
+#[test]
+fn a_failure_is_remembered_for_three_seconds_and_then_tried_again() {
+    let mut lab = strangers();
+    lab.put(INSIDE, datagram(1));
+    lab.wait(3_100);
+    for n in 2..4 {
+        let o = lab.put(INSIDE, datagram(n));
+        o.dropped_and_told(DropReason::NeighbourUnresolved);
+        assert_eq!((o.at(INSIDE).len(), o.at(OUTSIDE).len()), (1, 0));
+    }
+    lab.wait_quietly(3 * S);
+    assert_eq!(lab.put(INSIDE, datagram(9)).only(OUTSIDE).arp().operation, 1);
+    assert_eq!(payloads(g_answers(&mut lab).at(OUTSIDE)), [9]);
+}
+
+#[test]
+fn a_late_answer_helps_at_once() {
+    let mut lab = strangers();
+    lab.put(INSIDE, datagram(1));
+    lab.wait(3_500);
+    assert!(g_answers(&mut lab).is_silent());
+    assert_eq!(payloads(&[lab.put(INSIDE, datagram(2)).only(OUTSIDE)]), [2]);
+}
+
+/// G is known by ARP.
+fn acquainted() -> Lab {
+    let mut lab = strangers();
+    lab.put(INSIDE, datagram(1));
+    g_answers(&mut lab);
+    lab
+}
+
+// RFC 1122 §2.3.2.1 (2): unicast poll
+#[test]
+fn an_old_neighbour_that_is_used_is_asked_by_unicast_and_goes_on_being_used() {
+    let mut lab = acquainted();
+    lab.wait_quietly(61 * S);
+    lab.put(INSIDE, datagram(2)).only(OUTSIDE);
+    let probe = lab.wait(50).only(OUTSIDE);
+    assert_eq!((probe.arp().operation, probe.destination_mac, probe.path()), (1, G_MAC, format!("{P} -> {G}")));
+    lab.put(INSIDE, datagram(3)).only(OUTSIDE);
+    assert!(g_answers(&mut lab).is_silent());
+    lab.wait_quietly(50 * S);
+}
+
+// RFC 1122 §2.3.2.1
+#[test]
+fn an_old_neighbour_that_does_not_answer_is_given_up() {
+    let mut lab = acquainted();
+    lab.wait_quietly(61 * S);
+    lab.put(INSIDE, datagram(2)).only(OUTSIDE);
+    assert_eq!(lab.wait(3_500).at(OUTSIDE).len(), 3, "three probes");
+    let o = lab.put(INSIDE, datagram(3));
+    o.dropped_and_told(DropReason::NeighbourUnresolved);
+    lab.wait_quietly(3 * S);
+    assert_eq!(lab.put(INSIDE, datagram(4)).only(OUTSIDE).destination_mac, BROADCAST_MAC);
+}
+
+#[test]
+fn a_neighbour_that_nobody_uses_is_not_asked() {
+    let mut lab = acquainted();
+    lab.wait_quietly(900 * S);
+    assert_eq!(lab.put(INSIDE, datagram(2)).only(OUTSIDE).arp().operation, 1, "forgotten");
+}
+
+#[test]
+fn a_static_neighbour_is_never_asked_and_never_changed() {
+    let mut lab = Lab::new();
+    lab.put(OUTSIDE, Frame::arp_reply([2; 6], G, OUTSIDE_MAC, P));
+    lab.put(OUTSIDE, Frame::gratuitous_arp([2; 6], G));
+    assert_eq!(lab.out(datagram(1)).destination_mac, G_MAC);
+    lab.wait_quietly(7_000 * S);
+    assert_eq!(lab.out(datagram(2)).destination_mac, G_MAC);
+}
+
+// RFC 826, RFC 5944 §4.6: a neighbour that moved
+#[test]
+fn a_gratuitous_arp_moves_a_neighbour_that_is_known_and_creates_none() {
+    let mut lab = acquainted();
+    let moved = [2, 9, 9, 9, 9, 9];
+    lab.put(OUTSIDE, Frame::gratuitous_arp(moved, G));
+    assert_eq!(lab.put(INSIDE, datagram(2)).only(OUTSIDE).destination_mac, moved);
+    lab.put(OUTSIDE, Frame::gratuitous_arp(moved, N));
+    assert_eq!(lab.put(INSIDE, Frame::udp((A, 5000), (N, 53))).only(OUTSIDE).arp().operation, 1);
+}
+
+// RFC 826: who asks for us will be answered soon
+#[test]
+fn who_asks_for_us_is_known_thereby() {
+    let mut lab = strangers();
+    let answer = lab.put(OUTSIDE, Frame::arp_request(mac_of(N), N, P)).only(OUTSIDE);
+    assert_eq!((answer.arp().operation, answer.path()), (2, format!("{P} -> {N}")));
+    assert_eq!((answer.arp().sender_mac, answer.arp().target_mac), (OUTSIDE_MAC, mac_of(N)));
+    assert_eq!(answer.destination_mac, mac_of(N));
+    assert_eq!(lab.put(INSIDE, Frame::udp((A, 5000), (N, 53))).only(OUTSIDE).destination_mac, mac_of(N));
+}
+
+// Both next hops are found by ARP, in turn
+#[test]
+fn an_answer_from_outside_asks_for_the_inside_host() {
+    let mut lab = acquainted();
+    let n = lab.put(INSIDE, datagram(2)).only(OUTSIDE).source;
+    let request = lab.put(OUTSIDE, Frame::udp((X, 53), n).payload(b"back")).only(INSIDE);
+    assert_eq!((request.arp().operation, request.path()), (1, format!("{BOX} -> {A}")));
+    let seen = lab.put(INSIDE, Frame::arp_reply(mac_of(A), A, INSIDE_MAC, BOX)).only_of(INSIDE);
+    assert_eq!((seen.destination_mac, seen.payload), (mac_of(A), b"back".to_vec()));
+}
+
+/// Whether the box answers for an address.
+fn answers(lab: &mut Lab, port: PortId, asker: &str, target: &str) -> bool {
+    let o = lab.put(port, Frame::arp_request(mac_of(asker), asker, target));
+    let mac = [INSIDE_MAC, OUTSIDE_MAC, SECOND_MAC][port.index()];
+    match o.at(port) {
+        [] => false,
+        [seen] => {
+            assert_eq!((seen.path(), seen.arp().sender_mac), (format!("{target} -> {asker}"), mac));
+            true
+        }
+        more => panic!("{more:?}"),
+    }
+}
+
+// RFC 1027 for what we translate to
+#[test]
+fn the_box_answers_for_its_own_and_its_outside_addresses_and_for_no_other() {
+    let mut lab = Lab::with(|p| {
+        p.pool = vec![addr("203.0.113.10")..=addr("203.0.113.12"), addr("192.0.2.9")..=addr("192.0.2.9")];
+        p.statics = one_to_one();
+    });
+    for (port, asker, target, expected) in [
+        (INSIDE, A, BOX, true),
+        (OUTSIDE, G, P, true),
+        (SECOND, C, "10.0.0.1", true),
+        (OUTSIDE, G, "203.0.113.10", true),
+        (OUTSIDE, G, "203.0.113.12", true),
+        (OUTSIDE, G, B_OUT, true),
+        (OUTSIDE, G, "203.0.113.13", false),
+        (OUTSIDE, G, "192.0.2.9", false),
+        (OUTSIDE, G, N, false),
+        (OUTSIDE, G, BOX, false),
+        (OUTSIDE, G, A, false),
+        (INSIDE, A, P, false),
+        (INSIDE, A, "203.0.113.10", false),
+        (INSIDE, A, B, false),
+        (INSIDE, A, "10.0.0.1", false),
+    ] {
+        assert_eq!(answers(&mut lab, port, asker, target), expected, "{target} asked for by {asker}");
+    }
+}
+
+// RFC 5227 §2.5: a probe for our address is answered; it teaches nothing
+#[test]
+fn a_probe_is_answered_and_teaches_nothing() {
+    let mut lab = Lab::new();
+    let seen = lab.put(OUTSIDE, Frame::arp_request(mac_of(N), "0.0.0.0", P)).only(OUTSIDE);
+    assert_eq!((seen.arp().operation, *seen.source.ip()), (2, addr(P)));
+}
+
+// RFC 5227 §2.4
+#[test]
+fn somebody_with_our_address_is_not_believed() {
+    let mut lab = Lab::with(|p| p.pool = vec![addr("203.0.113.10")..=addr("203.0.113.12")]);
+    for ours in [P, "203.0.113.10"] {
+        for frame in [
+            Frame::gratuitous_arp([2; 6], ours),
+            Frame::arp_reply([2; 6], ours, OUTSIDE_MAC, P),
+            Frame::arp_request([2; 6], ours, G),
+        ] {
+            lab.put(OUTSIDE, frame).dropped(DropReason::ArpInvalid);
+        }
+    }
+}
+
+#[test]
+fn senders_that_are_not_on_the_link_are_not_believed() {
+    let mut lab = strangers();
+    lab.put(OUTSIDE, Frame::arp_request([2; 6], X, P));
+    lab.put(OUTSIDE, Frame::arp_request([2; 6], "203.0.113.255", P));
+    assert_eq!(lab.put(INSIDE, datagram(1)).only(OUTSIDE).arp().operation, 1);
+}
+
+/// The scene with these tags inside and outside.
+fn tagged(inside: Option<u16>, outside: Option<u16>) -> impl Fn(&mut Policy) {
+    move |p| {
+        p.ports[0].vlan = inside;
+        p.ports[1].vlan = outside;
+    }
+}
+
+fn tag(frame: Frame<'_>, vlan: Option<u16>) -> Frame<'_> {
+    match vlan {
+        Some(id) => frame.vlan(id),
+        None => frame,
+    }
+}
+
+const TAGS: [(Option<u16>, Option<u16>); 4] = [(None, None), (Some(100), None), (None, Some(7)), (Some(100), Some(7))];
+
+// DESIGN §9: `vlan`
+#[test]
+fn tags_are_put_on_and_taken_off_in_every_combination() {
+    for (i, o) in TAGS {
+        let mut lab = Lab::with(tagged(i, o));
+        for _ in 0..2 {
+            let seen = lab.put(INSIDE, tag(datagram(1), i)).only(OUTSIDE);
+            let back = tag(Frame::udp((X, 53), seen.source).payload(b"back"), o);
+            assert_eq!(lab.put(OUTSIDE, back).only(INSIDE).payload, b"back");
+        }
+        // Errors, echo, ARP and fragments of the box's own bear the tag, too: the harness looks.
+        lab.put(INSIDE, tag(datagram(1).ttl(1), i)).dropped_and_told(DropReason::TtlExceeded);
+        lab.put(INSIDE, tag(Frame::echo_request(A, BOX, 1, 1), i)).only(INSIDE);
+        lab.put(OUTSIDE, tag(Frame::arp_request(mac_of(N), N, P), o)).only(OUTSIDE);
+    }
+}
+
+#[test]
+fn fragments_made_here_and_arp_requests_bear_the_tag() {
+    for (i, o) in TAGS {
+        let mut lab = Lab::single(|p| {
+            tagged(i, o)(p);
+            p.ports[1].mtu = 600;
+            p.neighbours.retain(|n| n.addr != addr(G));
+        });
+        let big: Vec<u8> = vec![3; 1400];
+        lab.put(INSIDE, tag(Frame::udp((A, 5000), (X, 53)).payload(&big[..]), i)).only(OUTSIDE);
+        let o = lab.put(OUTSIDE, tag(Frame::arp_reply(G_MAC, G, OUTSIDE_MAC, P), o));
+        assert_eq!(Seen::read(&reassemble(o.raw_at(OUTSIDE)).unwrap()).unwrap().payload, big);
+        let pieces = fragments(&tag(Frame::udp((A, 5000), (X, 53)).id(5).payload(&big[..]), i).build(), 600);
+        let o = lab.put_all(INSIDE, pieces.into_iter().rev());
+        assert_eq!(Seen::read(&reassemble(o.raw_at(OUTSIDE)).unwrap()).unwrap().payload, big);
+    }
+}
+
+#[test]
+fn frames_of_another_vlan_are_not_ours() {
+    let mut lab = Lab::with(tagged(Some(100), None));
+    for frame in [datagram(1), datagram(1).vlan(101), datagram(1).vlan(0)] {
+        lab.put(INSIDE, frame).dropped(DropReason::VlanMismatch);
+    }
+    lab.put(INSIDE, datagram(1).vlan(0xe000 | 100)).only(OUTSIDE);
+    lab.put(OUTSIDE, Frame::udp((X, 53), (P, 1)).vlan(7)).dropped(DropReason::VlanMismatch);
+}
+
+// 802.1Q §9.6: a priority tag names no VLAN
+#[test]
+fn a_priority_tag_belongs_to_an_untagged_port() {
+    let mut lab = Lab::new();
+    let seen = lab.put(INSIDE, datagram(1).vlan(0xa000)).only(OUTSIDE);
+    assert_eq!((seen.vlan, seen.payload), (None, vec![1]));
+}
+
+// Ethernet padding is not the packet's
+#[test]
+fn padding_is_cut() {
+    let mut lab = Lab::new();
+    let o = lab.put(INSIDE, Frame::udp((A, 5000), (X, 53)).payload(b"x").pad_to(60));
+    assert_eq!(o.raw_at(OUTSIDE)[0].len(), 14 + 20 + 8 + 1);
+    let n = o.at(OUTSIDE)[0].source;
+    for frame in [Frame::udp((X, 53), n).payload(b"x").pad_to(60), Frame::udp((X, 53), n).payload(b"x").pad_to(1514)] {
+        let o = lab.put(OUTSIDE, frame);
+        assert_eq!(o.raw_at(INSIDE)[0].len(), 14 + 20 + 8 + 1);
+    }
+    for frame in [
+        Frame::echo_request(A, BOX, 1, 1).pad_to(60),
+        Frame::arp_request(mac_of(A), A, BOX).pad_to(60),
+        Frame::udp((A, 5000), (C, 53)).pad_to(60),
+        Frame::udp((A, 5000), (X, 53)).ttl(1).pad_to(60),
+    ] {
+        assert!(!lab.put(INSIDE, frame).is_silent());
+    }
+}
+
+// RFC 791 §3.1, RFC 7126
+#[test]
+fn options_are_kept_in_both_directions() {
+    let mut lab = Lab::new();
+    for options in [&[148, 4, 0, 0][..], &[7, 7, 4, 0, 0, 0, 0], &[1, 1, 1, 0], &[68, 12, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0]] {
+        let n = lab.out(datagram(1).ip_options(options)).source;
+        lab.back(Frame::udp((X, 53), n).ip_options(options).payload(b"x"));
+    }
+}
+
+// RFC 768
+#[test]
+fn a_zero_udp_checksum_stays_zero() {
+    let mut lab = Lab::new();
+    for _ in 0..2 {
+        let n = lab.out(datagram(1).udp_checksum_zero()).source;
+        lab.back(Frame::udp((X, 53), n).udp_checksum_zero().payload(b"x"));
+    }
+}
+
+// RFC 768: a computed zero is sent as ones, whatever the translation makes of it
+#[test]
+fn no_translation_makes_a_udp_checksum_zero() {
+    let mut lab = Lab::new();
+    let n = lab.udp((A, 5000), (X, 53));
+    for word in 0..=u16::MAX {
+        if word % 16 == 0 {
+            let payload = word.to_be_bytes();
+            lab.out(Frame::udp((A, 5000), (X, 53)).payload(&payload[..]));
+            lab.back(Frame::udp((X, 53), n).payload(&payload[..]));
+        }
+    }
+    // Each sum once: here the translated checksum would be zero.
+    let seen = |lab: &mut Lab, word: u16| lab.put(INSIDE, Frame::udp((A, 5000), (X, 53)).payload(word.to_be_bytes().to_vec()));
+    let at = |raw: &[u8]| u16::from_be_bytes([raw[40], raw[41]]);
+    let base = at(&seen(&mut lab, 0).raw_at(OUTSIDE)[0]);
+    for near in [base.wrapping_sub(1), base, base.wrapping_add(1)] {
+        assert_ne!(at(&seen(&mut lab, near).raw_at(OUTSIDE)[0]), 0);
+    }
+}
+
+// Row 1: damage on the way is not repaired
+#[test]
+fn a_wrong_transport_checksum_stays_wrong() {
+    let mut lab = Lab::single(|_| {});
+    lab.udp((A, 5000), (X, 53));
+    let wrong = Frame::udp((A, 5000), (X, 53)).payload(b"data").bad_l4_checksum();
+    let why = lab.put_damaged(INSIDE, OUTSIDE, wrong);
+    assert!(why.contains("UDP checksum"), "{why}");
+}
+
+// DESIGN §6: between inside networks nothing is translated
+#[test]
+fn inside_networks_talk_untranslated() {
+    let mut lab = Lab::new();
+    for frame in [
+        Frame::udp((A, 5000), (C, 53)).id(7).payload(b"x"),
+        Frame::tcp((A, 5000), (C, 80)).flags(SYN).ack(0).mss(1460),
+        Frame::tcp((A, 5000), (C, 80)),
+        Frame::echo_request(A, C, 7, 1),
+        Frame::esp(A, C, 77, 1).payload(&[0; 16][..]),
+        Frame::gre(A, C, 7),
+        Frame::unreachable(A, 3, Frame::udp((C, 53), (A, 5000)).build()),
+        Frame::unreachable(A, 3, Frame::esp(C, A, 77, 1).payload(&[0; 16][..]).build()),
+    ] {
+        let sent = Seen::read(&frame.build()).unwrap();
+        let seen = lab.put(INSIDE, frame).only(SECOND);
+        let expected = Seen {
+            source_mac: SECOND_MAC,
+            destination_mac: mac_of(C),
+            ttl: sent.ttl - 1,
+            ..sent
+        };
+        assert_eq!(seen, expected);
+    }
+    assert_eq!((lab.sessions(), lab.events(Event::Routed)), (0, 8));
+}
+
+#[test]
+fn networks_behind_an_inside_router_are_reached_by_it() {
+    let mut lab = Lab::new();
+    let far = "192.168.50.9";
+    let seen = lab.put(SECOND, Frame::udp((C, 1), (far, 2))).only(INSIDE);
+    assert_eq!((seen.destination_mac, seen.path()), (mac_of(R), format!("{C}:1 -> {far}:2")));
+    let n = lab.udp((far, 5000), (X, 53));
+    let seen = lab.back(Frame::udp((X, 53), n));
+    assert_eq!((seen.destination_mac, seen.destination), (mac_of(R), endpoint((far, 5000))));
+}
+
+#[test]
+fn between_inside_networks_size_and_time_to_live_count_as_anywhere() {
+    let mut lab = Lab::with(|p| p.ports[2].mtu = 1000);
+    let big = |f: Frame<'static>| f.payload(vec![1; 1200]);
+    let o = lab.put(INSIDE, big(Frame::udp((A, 1), (C, 2)).df()));
+    o.dropped_and_told(DropReason::TooBig);
+    assert_eq!((o.at(INSIDE)[0].path(), o.at(INSIDE)[0].icmp().mtu()), (format!("{BOX} -> {A}"), 1000));
+    let o = lab.put(INSIDE, big(Frame::udp((A, 1), (C, 2)).id(7)));
+    assert_eq!(Seen::read(&reassemble(o.raw_at(SECOND)).unwrap()).unwrap().payload.len(), 1200);
+    let o = lab.put(INSIDE, Frame::udp((A, 1), (C, 2)).ttl(1));
+    o.dropped_and_told(DropReason::TtlExceeded);
+    assert_eq!(o.at(INSIDE)[0].path(), format!("{BOX} -> {A}"));
+}
+
+#[test]
+fn hosts_on_the_outside_link_are_reached_directly() {
+    let mut lab = Lab::new();
+    let seen = lab.out(Frame::udp((A, 5000), (N, 53)));
+    assert_eq!(seen.destination_mac, mac_of(N));
+    lab.delivers((N, 53), seen.source, (A, 5000));
+}
+
+// Other protocols wait for a later version; never translated by guess
+#[test]
+fn other_protocols_do_not_pass_the_nat() {
+    let mut lab = Lab::new();
+    for number in [2, protocol::IPV6, protocol::GRE, protocol::ESP, protocol::AH, 89, 132, 255] {
+        lab.put(INSIDE, Frame::ip(number, A, X).payload(&[0; 40][..])).dropped(DropReason::Protocol);
+        lab.put(OUTSIDE, Frame::ip(number, X, P).payload(&[0; 40][..])).dropped(DropReason::Protocol);
+    }
+}
