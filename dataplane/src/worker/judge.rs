@@ -83,7 +83,7 @@ impl<I: Io> Worker<I> {
         let mut meta = *meta;
         match (why, side) {
             (Why::Fresh, _) => {
-                let owner = self.owner(side, frame, &meta)?;
+                let owner = self.owner(side, frame, &meta);
                 if owner != self.me {
                     return Ok(Verdict::Give(owner));
                 }

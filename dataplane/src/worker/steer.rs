@@ -14,18 +14,19 @@ use zerocopy::FromBytes;
 
 impl<I: Io> Worker<I> {
     /// The owner of a fresh packet that is no fragment.
-    pub(super) fn owner(&self, side: Side, frame: &[u8], meta: &Meta) -> Result<WorkerId, DropReason> {
+    pub(super) fn owner(&self, side: Side, frame: &[u8], meta: &Meta) -> WorkerId {
         if self.rules.sharding.workers() == 1 {
-            return Ok(self.me);
+            return self.me;
         }
         if meta.class == Class::IcmpError {
-            let quote = icmp_error::quote(frame, meta)?;
-            return Ok(match side {
+            // What quotes nothing of use is anybody's to refuse, or to route between inside networks.
+            let Ok(quote) = icmp_error::quote(frame, meta) else { return self.me };
+            return match side {
                 Side::Inside => self.rules.sharding.of_inside(quote.key.dst),
                 Side::Outside => self.rules.owner_of_outside(quote.key.proto, quote.key.from()),
-            });
+            };
         }
-        Ok(self.rules.owner(side, meta).unwrap_or(self.me))
+        self.rules.owner(side, meta).unwrap_or(self.me)
     }
 
     /// The owner of a flow by the key that its packets arrive with.
