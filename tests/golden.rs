@@ -4,10 +4,12 @@
 //! `UPDATE_GOLDEN=1 cargo test -p underpass --test golden` and read by a person before they were committed. A difference is either a
 //! bug or a decision: in the second case update, read the difference, and say why in the commit.
 
+mod common;
 #[path = "golden/inputs.rs"]
 mod inputs;
 
-use inputs::{Frames, Script};
+use common::{Frames, Scratch, UNDERPASS, frames, pcap};
+use inputs::Script;
 use std::fs;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
@@ -22,37 +24,6 @@ fn updating() -> bool {
     std::env::var_os("UPDATE_GOLDEN").is_some()
 }
 
-/// A pcap of whole frames with times in microseconds.
-fn pcap(frames: &Frames) -> Vec<u8> {
-    let mut out = Vec::new();
-    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 262_144, 1] {
-        out.extend(word.to_le_bytes());
-    }
-    for (at, frame) in frames {
-        let length = u32::try_from(frame.len()).unwrap();
-        let (seconds, micros) = (at / 1_000_000_000, at % 1_000_000_000 / 1000);
-        for word in [u32::try_from(seconds).unwrap(), u32::try_from(micros).unwrap(), length, length] {
-            out.extend(word.to_le_bytes());
-        }
-        out.extend(frame);
-    }
-    out
-}
-
-/// The frames of a pcap that this file or a replay wrote.
-fn frames(pcap: &[u8]) -> Frames {
-    let word = |at: usize| u32::from_le_bytes(pcap[at..at + 4].try_into().unwrap());
-    let mut found = Vec::new();
-    let mut at = 24;
-    while at < pcap.len() {
-        let length = word(at + 8) as usize;
-        let time = u64::from(word(at)) * 1_000_000_000 + u64::from(word(at + 4)) * 1000;
-        found.push((time, pcap[at + 16..at + 16 + length].to_vec()));
-        at += 16 + length;
-    }
-    found
-}
-
 /// What a replay wrote and said.
 struct Outcome {
     inside: Vec<u8>,
@@ -62,7 +33,7 @@ struct Outcome {
 
 fn replay(case: &Path, scratch: &Path, extra: &[&str]) -> Outcome {
     let (inside, outside) = (scratch.join("inside.pcap"), scratch.join("outside.pcap"));
-    let run = Command::new(env!("CARGO_BIN_EXE_underpass"))
+    let run = Command::new(UNDERPASS)
         .args(["replay", "--log", "error", "--config"])
         .arg(case.join("config.toml"))
         .arg("--inside")
@@ -82,23 +53,6 @@ fn replay(case: &Path, scratch: &Path, extra: &[&str]) -> Outcome {
         inside: fs::read(inside).unwrap(),
         outside: fs::read(outside).unwrap(),
         table: String::from_utf8(run.stdout).unwrap(),
-    }
-}
-
-/// A scratch folder that goes with the value.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("golden-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -131,7 +85,7 @@ fn check(name: &str, script: &Script) {
         }
     }
     let scratch = Scratch::new(name);
-    let found = replay(&case, &scratch.0, &[]);
+    let found = replay(&case, scratch.path(), &[]);
     if updating() {
         fs::write(case.join("expected-inside.pcap"), &found.inside).unwrap();
         fs::write(case.join("expected-outside.pcap"), &found.outside).unwrap();
@@ -176,7 +130,7 @@ fn an_independent_reader_finds_everything_that_leaves_right() {
 #[test]
 fn several_workers_give_the_same_verdicts() {
     let scratch = Scratch::new("workers");
-    let case = &scratch.0;
+    let case = scratch.path();
     fs::copy(folder("udp").join("config.toml"), case.join("config.toml")).unwrap();
     let asked = inputs::crowd().inside;
     fs::write(case.join("inside.pcap"), pcap(&asked)).unwrap();

@@ -1,6 +1,7 @@
 //! What arrives in each golden case. The captures that are committed are what this makes, to the byte; a reader of a
 //! capture finds here why each packet is in it.
 
+use crate::common::Frames;
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use testkit::{ACK, FIN, Frame, PSH, RST, SYN, Seen, Transport, endpoint, fragments};
@@ -19,9 +20,6 @@ const A: &str = "192.168.1.10";
 const B: &str = "192.168.1.20";
 const US: &str = "203.0.113.2";
 const SERVER: &str = "198.51.100.7";
-
-/// Frames with their times in nanoseconds.
-pub(crate) type Frames = Vec<(u64, Vec<u8>)>;
 
 /// What arrives on both sides.
 #[derive(Default)]
