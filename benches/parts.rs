@@ -2,12 +2,14 @@
 //!
 //! The whole process on DPDK devices is measured by `make bench`.
 
+#![allow(missing_docs, reason = "criterion's macro makes a function")]
+
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use dataplane::flow::index::{Hasher, Index};
 use dataplane::flow::session::{NewSession, Sessions};
 use dataplane::io::memory::Memory;
 use dataplane::nat::rewrite::{self, Hop};
-use dataplane::packet::{self, Framing, Parsed};
+use dataplane::packet::{self, Framing, Meta, Parsed};
 use dataplane::policy::{Net, Policy, Port, Rules, StaticNeighbour};
 use dataplane::types::{Direction, Endpoint, Inside, Mac, Outside, PortId, Proto, Side, Tick, WorkerId};
 use dataplane::worker::Worker;
@@ -47,7 +49,8 @@ fn policy(sessions: usize) -> Policy {
 fn parse(c: &mut Criterion) {
     let framing = Framing { mac: BOX_MAC, vlan: None };
     let frame = frame(1, 5000);
-    c.bench_function("parse a UDP frame", |b| b.iter(|| packet::parse(black_box(&frame), &framing)));
+    let mut meta = Meta::NONE;
+    c.bench_function("parse a UDP frame", |b| b.iter(|| packet::parse_into(black_box(&frame), &framing, &mut meta)));
 }
 
 fn translate(c: &mut Criterion) {

@@ -6,6 +6,7 @@
 use crate::account::Report;
 use crate::machine::{Memory, Place};
 use anyhow::{Context, anyhow, bail};
+use crossbeam::channel::{self, Sender};
 use dataplane::io::dpdk::{Dpdk, Queues};
 use dataplane::policy::{Policy, Rules};
 use dataplane::types::{Mac, Tick, WorkerId};
@@ -16,7 +17,6 @@ use dpdk::{
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -113,8 +113,8 @@ pub(crate) struct Engine {
     stop: Arc<AtomicBool>,
     /// Each worker's counters.
     pub(crate) counters: Vec<Arc<Counters>>,
-    /// Each port.
-    pub(crate) ports: Vec<ActivePort>,
+    /// Each port; they run as long as they are kept.
+    _ports: Vec<ActivePort>,
     /// What the workers go by.
     pub(crate) rules: Arc<Rules>,
 }
@@ -227,7 +227,7 @@ impl Engine {
         let rings = join_workers(eal, places.len())?;
         let stop = Arc::new(AtomicBool::new(false));
         let counters: Vec<Arc<Counters>> = places.iter().map(|_| Arc::default()).collect();
-        let (ready, is_ready) = mpsc::channel();
+        let (ready, is_ready) = channel::bounded(places.len());
         let clock = Clock::new(eal);
         let mut workers = Vec::new();
         for (((place, queues), (handed, peers)), (id, counters)) in
@@ -251,7 +251,7 @@ impl Engine {
             workers.push(handle);
         }
         drop(ready);
-        let engine = Self { workers, stop, counters, ports, rules };
+        let engine = Self { workers, stop, counters, _ports: ports, rules };
         for _ in 0..count {
             is_ready.recv().map_err(|_| anyhow!("a worker ended while it started"))?;
         }
@@ -362,7 +362,7 @@ struct WorkerThread {
 }
 
 impl WorkerThread {
-    fn run(self, io: Dpdk, eal: &Eal, ready: &mpsc::Sender<()>) -> Worker<Dpdk> {
+    fn run(self, io: Dpdk, eal: &Eal, ready: &Sender<()>) -> Worker<Dpdk> {
         if let Some(cpu) = self.place.cpu
             && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
         {

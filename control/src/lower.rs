@@ -79,8 +79,8 @@ pub(crate) fn policy(model: &Model, macs: &[Mac], seed: u64) -> Policy {
         sizes: Sizes {
             sessions: nat.sessions.value as usize,
             mappings: nat.mappings.value as usize,
-            // A subscriber has a mapping at least, so no more subscribers than mappings can be.
-            subscribers: (nat.mappings.value as usize).min(65_536 * 4),
+            // Few subscribers have a single mapping; a small table has room for one mapping each.
+            subscribers: (nat.mappings.value as usize / 4).max(65_536.min(nat.mappings.value as usize)),
             ..Sizes::default()
         },
         seed,

@@ -133,7 +133,7 @@ drop_reasons! {
     SubscriberPorts = "subscriber_ports",
     /// The subscriber opens sessions faster than `nat.limits` allows.
     SubscriberRate = "subscriber_rate",
-    /// The subscriber table is full. Raise `nat.subscribers`.
+    /// The subscriber table is full. Raise `nat.mappings`: the table has room for a quarter as many subscribers.
     SubscriberTableFull = "subscriber_table_full",
     /// The session table is full. Raise `nat.sessions`.
     SessionTableFull = "session_table_full",
