@@ -282,7 +282,8 @@ fn no_icmp_message_ends_or_refreshes_a_mapping() {
     let mut lab = Lab::new();
     let n = lab.udp((A, 5000), (X, 53));
     let quoted = Frame::udp(n, (X, 53)).build();
-    for kind in 0..=255 {
+    // But for an echo request, which the box answers.
+    for kind in (0..=255).filter(|kind| *kind != 8) {
         for code in [0, 1, 3, 4, 13] {
             lab.put(OUTSIDE, Frame::icmp_error(X, kind, code, &quoted));
         }

@@ -243,6 +243,13 @@ impl Lab {
         Self { workers, counters, policy, now, dice: 0x9e37_79b9_7f4a_7c15, transcript }
     }
 
+    /// Other numbers of workers may do otherwise here, by chance: where a flood meets a worker's own bounds, or a
+    /// port is chosen anew.
+    pub(crate) fn off_the_record(mut self) -> Self {
+        self.transcript.stop();
+        self
+    }
+
     /// A die with `sides` sides.
     pub(crate) fn roll(&mut self, sides: usize) -> usize {
         self.dice ^= self.dice << 13;
@@ -255,11 +262,10 @@ impl Lab {
     #[track_caller]
     pub(crate) fn put_all<F: IntoFrame>(&mut self, port: PortId, frames: impl IntoIterator<Item = F>) -> Outcome {
         for frame in frames {
-            let bytes = self.addressed(port, frame.into_frame());
             let worker = self.roll(self.workers.len());
-            self.workers[worker].io().arrive(port, &bytes);
+            self.queue(worker, port, frame);
         }
-        self.run()
+        self.settle()
     }
 
     /// One frame arrives.
@@ -271,9 +277,14 @@ impl Lab {
     /// A frame arrives at a certain worker.
     #[track_caller]
     pub(crate) fn put_at(&mut self, worker: usize, port: PortId, frame: impl IntoFrame) -> Outcome {
+        self.queue(worker, port, frame);
+        self.settle()
+    }
+
+    /// A frame arrives at a certain worker, which does not look yet.
+    pub(crate) fn queue(&mut self, worker: usize, port: PortId, frame: impl IntoFrame) {
         let bytes = self.addressed(port, frame.into_frame());
         self.workers[worker].io().arrive(port, &bytes);
-        self.run()
     }
 
     /// Fills in the Ethernet addresses that a test did not choose.
@@ -299,7 +310,7 @@ impl Lab {
 
     /// Polls until nothing is left to do, and reads what came out.
     #[track_caller]
-    fn run(&mut self) -> Outcome {
+    pub(crate) fn settle(&mut self) -> Outcome {
         let before = self.drops();
         self.poll();
         self.collect(&before)
@@ -356,8 +367,7 @@ impl Lab {
     /// A damaged frame goes through; what the reader says about it when it comes out.
     #[track_caller]
     pub(crate) fn put_damaged(&mut self, from: PortId, to: PortId, frame: impl IntoFrame) -> String {
-        let bytes = self.addressed(from, frame.into_frame());
-        self.workers[0].io().arrive(from, &bytes);
+        self.queue(0, from, frame);
         self.poll();
         let sent: Vec<_> = self.workers.iter_mut().flat_map(|w| w.io().take_sent(to)).collect();
         assert_eq!(sent.len(), 1, "the damaged frame did not pass");
@@ -396,7 +406,7 @@ impl Lab {
         let sent = Seen::read(&frame).expect("a test sends a right frame");
         let seen = self.put(INSIDE, frame).only(OUTSIDE);
         assert_eq!(seen.destination, sent.destination, "destination of {seen}");
-        assert_eq!(seen.source.ip().is_private(), false, "an inside address leaks: {seen}");
+        assert!(!seen.source.ip().is_private(), "an inside address leaks: {seen}");
         assert_carried(&sent, &seen);
         seen
     }
@@ -466,6 +476,11 @@ impl Lab {
         for w in &mut self.workers {
             change(w.io());
         }
+    }
+
+    /// All drops of the scene.
+    pub(crate) fn drops_so_far(&self) -> BTreeMap<DropReason, u64> {
+        self.drops()
     }
 
     fn account(&self) -> Account {

@@ -15,6 +15,7 @@ pub(crate) struct Transcript {
     rules: Arc<Rules>,
     names: HashMap<(u8, SocketAddrV4), usize>,
     text: String,
+    stopped: bool,
 }
 
 thread_local! {
@@ -24,12 +25,17 @@ thread_local! {
 
 impl Transcript {
     pub(crate) fn new(rules: Arc<Rules>) -> Self {
-        Self { rules, names: HashMap::new(), text: String::new() }
+        Self { rules, names: HashMap::new(), text: String::new(), stopped: false }
+    }
+
+    /// Notes nothing from here on.
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
     }
 
     /// Notes one step.
     pub(crate) fn note(&mut self, outcome: &Outcome) {
-        if outcome.is_silent() && outcome.drops.is_empty() {
+        if self.stopped || (outcome.is_silent() && outcome.drops.is_empty()) {
             return;
         }
         for port in PORTS {
