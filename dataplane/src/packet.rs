@@ -277,7 +277,9 @@ fn check_header(ip: &ipv4::Ipv4, after: &[u8]) -> Result<(), DropReason> {
 #[cold]
 fn check_fragment(meta: &Meta) -> Result<(), DropReason> {
     let len = meta.payload_len();
-    if meta.fragment_offset() as usize + len > 65_535 - ipv4::LEN || (meta.more_fragments() && len % 8 != 0) || len == 0
+    if meta.fragment_offset() as usize + len > 65_535 - ipv4::LEN
+        || (meta.more_fragments() && !len.is_multiple_of(8))
+        || len == 0
     {
         return Err(DropReason::FragmentRange);
     }

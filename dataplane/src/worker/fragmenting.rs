@@ -85,7 +85,7 @@ fn later_header(first: &[u8]) -> Option<ArrayVec<u8, MAX_HEADER>> {
     for option in ipv4::options(options).flatten().filter(|o| o.kind & COPIED != 0) {
         header.try_extend_from_slice(option.bytes).ok()?;
     }
-    while header.len() % 4 != 0 {
+    while !header.len().is_multiple_of(4) {
         header.try_push(ipv4::OPTION_END).ok()?;
     }
     let words = u8::try_from(header.len() / 4).ok()?;

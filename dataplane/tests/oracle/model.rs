@@ -52,7 +52,7 @@ impl Model {
         Self { wish, owns, now: 0, mappings: HashMap::new(), sessions: Vec::new(), homes: HashMap::new() }
     }
 
-    pub fn from_inside(&mut self, p: Packet, learn: Learn) -> Fate {
+    pub fn inside_sends(&mut self, p: Packet, learn: Learn) -> Fate {
         if p.dst.0 == self.wish.own && p.what == Query { return Fate::Echo }
         let ours = self.ours(p.dst.0);
         if ours && !self.wish.hairpin { return Fate::Drop(HairpinOff) }
@@ -64,7 +64,7 @@ impl Model {
         }
     }
 
-    pub fn from_outside(&mut self, p: Packet) -> Fate {
+    pub fn outside_sends(&mut self, p: Packet) -> Fate {
         if p.dst.0 == self.wish.own && p.what == Query { return Fate::Echo }
         self.come_in(p).map_or_else(Fate::Drop, Fate::Inward)
     }

@@ -101,22 +101,22 @@ impl Player {
         match event {
             Event::Call { host, port, remote, what, by } => {
                 let Some(p) = packet(*what, inside_end(*host, *port), remote_end(*remote)) else { return };
-                self.from_inside(p, by);
+                self.inside_sends(p, by);
             }
             Event::Around { host, port, target, what, by } => {
                 let Some(p) = packet(*what, inside_end(*host, *port), self.target(*target)) else { return };
-                self.from_inside(p, by);
+                self.inside_sends(p, by);
             }
             Event::Knock { remote, target, what, by } => {
                 let Some(p) = packet(*what, remote_end(*remote), self.target(*target)) else { return };
-                self.from_outside(p, by);
+                self.outside_sends(p, by);
             }
             Event::Answer { of, what, by } => self.answer(*of, *what, by),
             Event::Again { of, what, by } => {
                 let Some(Passed { sent, from_inside, .. }) = pick(&self.passed, *of) else { return };
                 let what = if sent.proto == 6 && proto_of(*what) == 6 { *what } else { sent.what };
                 let (p, inside) = (Packet { what, ..*sent }, *from_inside);
-                if inside { self.from_inside(p, by) } else { self.from_outside(p, by) }
+                if inside { self.inside_sends(p, by) } else { self.outside_sends(p, by) }
             }
             Event::Shake { of, worker } => {
                 if pick(&self.passed, *of).is_some_and(|p| p.got.what == What::Syn) {
@@ -140,7 +140,7 @@ impl Player {
         let (got, out) = (passed.got, passed.went_out);
         let what = what.filter(|w| got.proto == 6 && proto_of(*w) == 6).unwrap_or(answer_to(got.what));
         let p = Packet { what, src: got.dst, dst: got.src, ..got };
-        if out { self.from_outside(p, by) } else { self.from_inside(p, by) }
+        if out { self.outside_sends(p, by) } else { self.inside_sends(p, by) }
     }
 
     /// An outside end that is worth calling.
@@ -150,16 +150,16 @@ impl Player {
         ends[n.min(ends.len() - 1)]
     }
 
-    fn from_inside(&mut self, p: Packet, by: &Way) {
+    fn inside_sends(&mut self, p: Packet, by: &Way) {
         let made = self.send(INSIDE, p, host_mac(p.src.0), INSIDE_MAC, by);
         let lab = &self.lab;
-        let fate = self.model.from_inside(p, &|proto, inside| lab.outside_of(proto, inside));
+        let fate = self.model.inside_sends(p, &|proto, inside| lab.outside_of(proto, inside));
         self.compare(p, fate, INSIDE, &made, by.len());
     }
 
-    fn from_outside(&mut self, p: Packet, by: &Way) {
+    fn outside_sends(&mut self, p: Packet, by: &Way) {
         let made = self.send(OUTSIDE, p, GATEWAY_MAC, OUTSIDE_MAC, by);
-        let fate = self.model.from_outside(p);
+        let fate = self.model.outside_sends(p);
         self.compare(p, fate, OUTSIDE, &made, by.len());
     }
 

@@ -78,7 +78,7 @@ impl<'a> Frame<'a> {
     /// after the first is best made with [`Frame::ip`]; [`fragments`](crate::fragments) cuts a whole frame.
     #[track_caller]
     pub fn fragment(mut self, offset: u16, mf: bool) -> Self {
-        assert!(offset % 8 == 0, "a fragment starts at a multiple of 8, not at {offset}");
+        assert!(offset.is_multiple_of(8), "a fragment starts at a multiple of 8, not at {offset}");
         (self.offset, self.mf) = (offset, mf);
         self
     }

@@ -79,7 +79,7 @@ impl Seen {
         options(&header[20..], "IP", |_, _| Ok(()))?;
         self.ip_options = header[20..].to_vec();
         let segment = &packet[header.len()..];
-        if self.mf && segment.len() % 8 != 0 {
+        if self.mf && !segment.len().is_multiple_of(8) {
             return Err(format!(
                 "a fragment that is not the last carries {} bytes, not a multiple of 8",
                 segment.len()
