@@ -1,0 +1,273 @@
+//! Writes the fuzzers' seeds: `cargo run -p bodies --example seed -- fuzz/seeds [CAPTURE.pcap…]`.
+//!
+//! Deterministic. Of captures, a few small frames of each are taken; what fuzzers found is not touched.
+
+use pcap_file::DataLink;
+use pcap_file::pcap::PcapReader;
+use std::fs;
+use std::path::Path;
+use testkit::{ACK, FIN, Frame, RST, SYN, fragments};
+
+/// Most frames of a capture, and of all captures.
+const EACH: usize = 2;
+const ALL: usize = 60;
+const SMALL: usize = 400;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let seeds = args.next().ok_or("where to? seed DIRECTORY [CAPTURE.pcap…]")?;
+    let seeds = Path::new(&seeds);
+    let mut captured = Vec::new();
+    for capture in args {
+        let name = Path::new(&capture).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        for (n, frame) in small_frames(&capture)?.into_iter().enumerate() {
+            captured.push((format!("{name}-{n}"), frame));
+        }
+    }
+    captured.truncate(ALL);
+    let made = frames();
+    for (name, frame) in made.iter().chain(&captured) {
+        write(seeds, "parse", name, frame)?;
+        if let Some(message) = frame.get(34..).filter(|_| frame[12..14] == [8, 0] && frame.get(23) == Some(&1)) {
+            write(seeds, "icmp_quote", name, message)?;
+        }
+    }
+    for (name, story) in stories(&captured) {
+        write(seeds, "burst", name, &story)?;
+    }
+    Ok(())
+}
+
+fn write(seeds: &Path, target: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let dir = seeds.join(target);
+    fs::create_dir_all(&dir)?;
+    fs::write(dir.join(name), bytes)
+}
+
+fn small_frames(capture: &str) -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error>> {
+    let mut reader = PcapReader::new(fs::File::open(capture)?)?;
+    if reader.header().datalink != DataLink::ETHERNET {
+        return Ok(Vec::new());
+    }
+    let mut frames = Vec::new();
+    while let (true, Some(packet)) = (frames.len() < EACH, reader.next_packet()) {
+        let data = packet?.data.into_owned();
+        if (34..SMALL).contains(&data.len()) {
+            frames.push(data);
+        }
+    }
+    Ok(frames)
+}
+
+const HOST: &str = "192.168.1.10:4000";
+const REMOTE: &str = "198.51.100.7:53";
+
+fn query() -> Frame<'static> {
+    Frame::udp(HOST, REMOTE).payload(b"who is there?")
+}
+
+/// One of each kind.
+fn frames() -> Vec<(String, Vec<u8>)> {
+    let made = [
+        ("udp", query()),
+        ("udp-no-checksum", query().udp_checksum_zero()),
+        ("udp-tagged", query().vlan(100)),
+        ("udp-priority-tagged", query().vlan(0x6000)),
+        ("udp-padded", Frame::udp(HOST, REMOTE).pad_to(60)),
+        ("udp-options", query().record_route(3)),
+        ("udp-source-route", query().source_route(["192.0.2.1"])),
+        ("udp-length", query().udp_length(4)),
+        ("tcp-syn", Frame::tcp(HOST, REMOTE).flags(SYN).mss(1460).wscale(7).sack_permitted()),
+        ("tcp-data", Frame::tcp(HOST, REMOTE).payload(b"data")),
+        ("tcp-offset", Frame::tcp(HOST, REMOTE).data_offset(15)),
+        ("tcp-christmas", Frame::tcp(HOST, REMOTE).flags(SYN | FIN | RST)),
+        ("echo-request", Frame::echo_request(HOST, REMOTE, 7, 1).payload(b"ping")),
+        ("echo-reply", Frame::echo_reply(REMOTE, HOST, 7, 1).payload(b"ping")),
+        ("timestamp", Frame::icmp(HOST, REMOTE, 13, 0, [0, 7, 0, 1]).payload(vec![0; 12])),
+        ("redirect", Frame::icmp(REMOTE, HOST, 5, 1, [192, 168, 1, 1]).payload(vec![0; 28])),
+        ("unreachable-udp", Frame::unreachable("192.0.2.1", 3, query().build())),
+        ("unreachable-tcp", Frame::unreachable("192.0.2.1", 13, Frame::tcp(HOST, REMOTE).build()).quote(28)),
+        ("exceeded-echo", Frame::time_exceeded("192.0.2.1", Frame::echo_request(HOST, REMOTE, 7, 1).build())),
+        ("exceeded-extended", Frame::time_exceeded("192.0.2.1", query().build()).extension(1, 1, &[0, 1, 2, 3][..])),
+        ("too-big", Frame::fragmentation_needed("192.0.2.1", 1400, query().record_route(9).build())),
+        ("about-a-fragment", Frame::time_exceeded("192.0.2.1", query().fragment(800, true).build())),
+        ("first-fragment", query().payload(vec![1; 64]).fragment(0, true)),
+        ("later-fragment", Frame::ip(17, HOST, REMOTE).payload(vec![1; 64]).fragment(64, false)),
+        ("gre", Frame::gre(HOST, REMOTE, 77).gre_seq(1).payload(b"ppp")),
+        ("esp", Frame::esp(HOST, REMOTE, 0x1234, 1).payload(vec![9; 40])),
+        ("arp-request", Frame::arp_request([2; 6], "192.168.1.10", "192.168.1.1")),
+        ("arp-reply", Frame::arp_reply([2; 6], "192.168.1.10", [2; 6], "192.168.1.1")),
+        ("ipv6", Frame::ethernet(0x86dd).payload(vec![0x60; 40])),
+    ];
+    made.into_iter().map(|(name, frame)| (name.to_owned(), frame.build())).collect()
+}
+
+/// Operations as `bodies::burst` reads them.
+struct Story(Vec<u8>);
+
+const POLL: u32 = 0;
+
+impl Story {
+    fn new(shape: u8, switches: u8) -> Self {
+        Self(vec![shape, switches])
+    }
+
+    fn arrive(mut self, outside: bool, frame: &[u8]) -> Self {
+        let worker = (self.0.len() % 4) as u8;
+        let len = u16::try_from(frame.len()).expect("a frame is short").to_be_bytes();
+        self.0.extend([u8::from(outside) << 5 | worker << 3, len[0], len[1]]);
+        self.0.extend(frame);
+        self
+    }
+
+    fn inside(self, frame: &Frame) -> Self {
+        self.arrive(false, &frame.build())
+    }
+
+    fn outside(self, frame: &Frame) -> Self {
+        self.arrive(true, &frame.build())
+    }
+
+    /// The workers poll, then t² × 50 ms pass.
+    fn wait(mut self, t: u32) -> Self {
+        self.0.push(0x40 | t as u8);
+        self
+    }
+
+    /// An emitted frame comes back: 0 turned, 1 as it is, 2 quoted by an error, 3 turned with TCP flags.
+    fn back(mut self, how: u8, which: u8, flags: u8) -> Self {
+        self.0.extend([0x80 | how << 4, which, flags]);
+        self
+    }
+
+    fn hamper(mut self, how: u8) -> Self {
+        self.0.push(0xc0 | how);
+        self
+    }
+}
+
+fn stories(captured: &[(String, Vec<u8>)]) -> Vec<(&'static str, Vec<u8>)> {
+    let tcp = |flags, seq| Frame::tcp(HOST, "198.51.100.7:80").flags(flags).seq(seq);
+    let connection = |shape, switches| {
+        let opened = Story::new(shape, switches).inside(&tcp(SYN, 0).mss(1460)).wait(POLL).back(3, 0, 0x12).wait(POLL);
+        opened.inside(&tcp(ACK, 1)).inside(&tcp(ACK, 1).payload(b"GET /")).wait(POLL).back(3, 3, 0x10)
+    };
+    let forwarded = |port: u16| Frame::tcp("198.51.100.9:999", ("203.0.113.1", port)).flags(SYN).seq(0);
+    let around = Frame::tcp("192.168.1.11:5555", "203.0.113.1:8443").flags(SYN).seq(0);
+    let large = query().payload(vec![5; 1400]).id(9).build();
+    let pieces = |s: Story, turned: bool| {
+        let mut cut = fragments(&large, 400);
+        if turned {
+            cut.reverse();
+        }
+        cut.iter().fold(s, |s, piece| s.arrive(false, piece)).wait(POLL)
+    };
+    let many = |s: Story| {
+        (0..40u16)
+            .fold(s, |s, n| s.inside(&Frame::udp((["192.168.1.10", "192.168.1.11"][n as usize % 2], 3000 + n), REMOTE)))
+    };
+    let arp = |s: Story| {
+        let from = |a: &'static str, port: &'static str| Frame::arp_reply([2, 0, 0, 0, 9, 9], a, [2; 6], port);
+        let asked = s.inside(&query()).wait(POLL);
+        asked
+            .outside(&from("203.0.113.254", "203.0.113.1"))
+            .wait(POLL)
+            .back(0, 0, 0)
+            .wait(POLL)
+            .back(0, 1, 0)
+            .inside(&from("192.168.1.10", "192.168.1.1"))
+            .wait(40)
+            .wait(40)
+    };
+    let mut capture = Story::new(1, 1);
+    for (n, (_, frame)) in captured.iter().enumerate() {
+        capture = capture.arrive(n % 2 == 1, frame);
+    }
+    let made = [
+        ("udp", Story::new(0, 0).inside(&query()).wait(POLL).back(0, 0, 0).wait(60)),
+        ("tcp", connection(1, 0).inside(&tcp(FIN | ACK, 6)).back(3, 0, 0x11).inside(&tcp(SYN, 9)).wait(63)),
+        ("tcp-reset", connection(2, 4).back(3, 0, 0x14).back(3, 0, 0x02).wait(63).back(0, 0, 0)),
+        (
+            "ping",
+            Story::new(0, 0)
+                .inside(&Frame::echo_request(HOST, REMOTE, 7, 1))
+                .wait(POLL)
+                .back(0, 0, 0)
+                .wait(POLL)
+                .outside(&Frame::echo_request(REMOTE, "203.0.113.1", 3, 1))
+                .inside(&Frame::echo_request(HOST, "192.168.1.1", 0, 1)),
+        ),
+        (
+            "errors",
+            Story::new(1, 0)
+                .inside(&query())
+                .wait(POLL)
+                .back(2, 0, 0)
+                .wait(POLL)
+                .back(0, 0, 0)
+                .wait(POLL)
+                .back(2, 2, 1)
+                .inside(&query().ttl(1))
+                .inside(&query().df().payload(vec![0; 300])),
+        ),
+        ("fragments", pieces(Story::new(0x12, 0), false)),
+        ("fragments-turned", pieces(Story::new(0x0a, 0), true).arrive(false, &fragments(&large, 400)[1]).wait(10)),
+        (
+            "forwards",
+            Story::new(1, 0)
+                .outside(&forwarded(8443))
+                .wait(POLL)
+                .back(3, 0, 0x12)
+                .outside(&forwarded(9443))
+                .wait(POLL)
+                .inside(&around)
+                .wait(POLL)
+                .back(3, 2, 0x12),
+        ),
+        (
+            "hairpin",
+            Story::new(2, 0)
+                .inside(&query())
+                .wait(POLL)
+                .inside(&Frame::udp("192.168.1.11:5000", "203.0.113.1:4000"))
+                .inside(&Frame::udp("192.168.1.11:5000", "203.0.113.2:4000"))
+                .wait(POLL)
+                .back(0, 1, 0)
+                .back(2, 1, 0),
+        ),
+        (
+            "one-to-one",
+            Story::new(0, 0)
+                .outside(&Frame::udp(REMOTE, "203.0.113.4:7"))
+                .outside(&Frame::echo_request(REMOTE, "203.0.113.4", 9, 1))
+                .wait(POLL)
+                .back(0, 0, 0)
+                .back(0, 1, 0)
+                .inside(&Frame::tcp("192.168.1.13:22", REMOTE).flags(SYN)),
+        ),
+        (
+            "between-insides",
+            Story::new(1, 0)
+                .inside(&Frame::udp(HOST, "192.168.2.9:1"))
+                .arrive(false, &Frame::udp(HOST, "10.1.1.1:1").build())
+                .wait(POLL)
+                .back(2, 0, 0),
+        ),
+        (
+            "strangers",
+            Story::new(0, 0x80)
+                .inside(&tcp(SYN, 0))
+                .wait(POLL)
+                .outside(&Frame::tcp("198.51.100.9:5", "203.0.113.1:5000").flags(SYN))
+                .outside(&Frame::tcp("198.51.100.9:5", "203.0.113.2:4000").flags(SYN))
+                .wait(11),
+        ),
+        ("arp", arp(Story::new(2, 1))),
+        ("arp-tagged", arp(Story::new(0x08, 1))),
+        ("limits", many(Story::new(1, 2)).wait(63).wait(63)),
+        ("limits-small-rings", many(Story::new(0x82, 0x62)).wait(63)),
+        ("hampered", many(Story::new(1, 0).hamper(2)).hamper(8).inside(&query().ttl(1)).hamper(0).wait(1)),
+        ("captures", capture.wait(POLL)),
+    ];
+    made.into_iter().map(|(name, story)| (name, story.0)).collect()
+}
