@@ -92,7 +92,9 @@ pub struct Fragments<B> {
     free: u32,
     oldest: u32,
     newest: u32,
-    waiting_outside: u32,
+    /// Datagrams from outside.
+    outside: u32,
+    /// Datagrams without a first fragment, by source.
     by_source: Box<[u16; SOURCES]>,
     held: Box<[Held<B>]>,
     held_free: u32,
@@ -134,7 +136,7 @@ impl<B> Fragments<B> {
             free: 0,
             oldest: NONE,
             newest: NONE,
-            waiting_outside: 0,
+            outside: 0,
             by_source: Box::new([0; SOURCES]),
             held: (0..h).map(|i| Held { buf: None, next: chain(i, h) }).collect(),
             held_free: 0,
@@ -194,9 +196,6 @@ impl<B> Fragments<B> {
     }
 
     fn count_waiting(&mut self, d: &Datagram, change: i16) {
-        if d.side == Side::Outside {
-            self.waiting_outside = self.waiting_outside.saturating_add_signed(change.into());
-        }
         if let Some(n) = self.source(d) {
             *n = n.saturating_add_signed(change);
         }
@@ -206,7 +205,7 @@ impl<B> Fragments<B> {
         let total = self.limits.datagrams;
         let share = u16::try_from((total / 16).max(4)).unwrap_or(u16::MAX);
         // Outsiders leave a quarter to the inside, and one source (or 1/256 of all) gets a sixteenth.
-        let full = (datagram.side == Side::Outside && self.waiting_outside >= total - total / 4)
+        let full = (datagram.side == Side::Outside && self.outside >= total - total / 4)
             || self.source(&datagram).is_some_and(|n| *n >= share);
         let slot = self.free;
         if full || slot == NONE || self.index.insert(hash, slot).is_err() {
@@ -222,6 +221,7 @@ impl<B> Fragments<B> {
             None => self.oldest = slot,
         }
         self.newest = slot;
+        self.outside += u32::from(datagram.side == Side::Outside);
         self.count_waiting(&datagram, 1);
         Ok(slot)
     }
@@ -296,6 +296,7 @@ impl<B> Fragments<B> {
             Some(n) => n.prev = was.prev,
             None => self.newest = was.prev,
         }
+        self.outside -= u32::from(was.datagram.side == Side::Outside);
         if was.learned.is_none() {
             self.count_waiting(&was.datagram, -1);
         }
@@ -410,6 +411,22 @@ mod tests {
         }
         assert_eq!(given_up, 16);
         assert!(t.any().is_none());
+    }
+
+    #[test]
+    fn a_flood_of_first_fragments_that_nothing_follows_leaves_room_for_the_inside_too() {
+        let mut t = table(64, 16);
+        for n in 0..10_000u32 {
+            let d = Datagram { src: Ipv4Addr::from_bits(n), id: n as u16, ..datagram(1, Side::Outside) };
+            if let Ok(Admitted::Wait(_)) = t.admit(d, &piece(0, 1480, true), 0, Tick(0)) {
+                panic!("a first fragment waits");
+            }
+        }
+        assert!(t.admit(datagram(1, Side::Inside), &piece(0, 1480, true), 0, Tick(0)).is_ok());
+        while let Some(id) = t.overdue(Tick(2000)) {
+            t.forget(id);
+        }
+        assert_eq!((t.outside, t.any()), (0, None));
     }
 
     #[test]
