@@ -51,7 +51,8 @@ pub fn answer(frame: &mut [u8], l3: usize, our: Ipv4Addr, mac: Mac) -> bool {
     else {
         return false;
     };
-    ethernet.dst = ethernet.src;
+    // Not the frame's source, which may be anything: `hear` has looked at the sender's.
+    ethernet.dst = a.sender_mac;
     ethernet.src = mac.0;
     a.operation = U16::new(arp::REPLY);
     a.target_mac = a.sender_mac;

@@ -87,6 +87,10 @@ impl<I: Io> Worker<I> {
     /// Turns an echo request to us, or a fragment of one, into its answer [RFC 1122 §3.2.2.6].
     pub(super) fn echo(&mut self, port: PortId, mut buf: I::Buf, meta: &Meta) {
         let Some(framing) = self.rules.framing(port).copied() else { return self.drop(buf, DropReason::NoRoute) };
+        // An answer to a group would go to a whole link.
+        if buf.data().get(6).is_none_or(|first| first & 1 != 0) {
+            return self.drop(buf, DropReason::MartianSource);
+        }
         if !answer_echo(buf.data_mut(), meta, framing.mac) {
             return self.drop(buf, DropReason::TransportTooShort);
         }

@@ -146,6 +146,13 @@ impl Story {
     }
 }
 
+/// The sender is one station, the frame's source is not.
+fn arp_in_a_group_frame() -> Vec<u8> {
+    let mut frame = Frame::arp_request([2, 0, 0, 0, 9, 10], "192.168.1.10", "192.168.1.1").build();
+    frame[6..12].fill(3);
+    frame
+}
+
 fn stories(captured: &[(String, Vec<u8>)]) -> Vec<(&'static str, Vec<u8>)> {
     let tcp = |flags, seq| Frame::tcp(HOST, "198.51.100.7:80").flags(flags).seq(seq);
     let connection = |shape, switches| {
@@ -261,6 +268,16 @@ fn stories(captured: &[(String, Vec<u8>)]) -> Vec<(&'static str, Vec<u8>)> {
                 .outside(&Frame::tcp("198.51.100.9:5", "203.0.113.1:5000").flags(SYN))
                 .outside(&Frame::tcp("198.51.100.9:5", "203.0.113.2:4000").flags(SYN))
                 .wait(11),
+        ),
+        (
+            "group-source",
+            Story::new(0, 0)
+                .inside(&Frame::echo_request(HOST, "192.168.1.1", 1, 1).source_mac([3; 6]))
+                .wait(POLL)
+                .outside(&Frame::echo_request(REMOTE, "203.0.113.1", 1, 1).source_mac([0xff; 6]))
+                .inside(&query().source_mac([3; 6]).ttl(1))
+                .inside(&Frame::arp_request([3; 6], "192.168.1.10", "192.168.1.1"))
+                .arrive(false, &arp_in_a_group_frame()),
         ),
         ("arp", arp(Story::new(2, 1))),
         ("arp-tagged", arp(Story::new(0x08, 1))),

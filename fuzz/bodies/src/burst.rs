@@ -172,7 +172,10 @@ impl Router {
         let to = frame.first_chunk::<6>().copied().unwrap_or_default();
         let vlan = self.rules.framing(PortId(port as u8)).and_then(|f| f.vlan);
         match parse(frame, &Framing { mac: Mac(to), vlan }) {
-            Ok(Parsed::Arp(_)) => {}
+            Ok(Parsed::Arp(l3)) => {
+                let reply = frame.get(usize::from(l3) + 7) == Some(&2);
+                assert!(!reply || to[0] & 1 == 0, "an ARP reply to a group");
+            }
             Ok(Parsed::Ip(meta)) => {
                 promised(frame, &meta);
                 assert_eq!(meta.end(), frame.len(), "padding leaves");
