@@ -9,6 +9,7 @@ mod account;
 mod bench;
 mod check;
 mod cli;
+mod demo;
 mod engine;
 mod lower;
 mod machine;

@@ -1,0 +1,99 @@
+//! `underpass demo` as a stranger runs it: the binary, no root, no hugepages, no NIC.
+
+use serde_json::Value;
+use std::process::{Command, Output};
+
+fn demo(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_underpass")).arg("demo").args(args).output().expect("the binary starts")
+}
+
+fn objects(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+}
+
+fn every_conversation_is_verified(workers: &str) {
+    let output = demo(&["--duration", "2s", "--json", "--workers", workers]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let objects = objects(&output);
+    let (summary, progress) = objects.split_last().expect("a summary");
+    assert_eq!(summary["type"], "summary", "{said}");
+    assert!(!progress.is_empty() && progress.iter().all(|o| o["type"] == "progress"));
+    assert!(output.status.success(), "{}\n{summary:#}\n{said}", output.status);
+    assert_eq!((&summary["ok"], &summary["account"]["unaccounted"]), (&true.into(), &0.into()), "{summary:#}");
+    assert_eq!((&summary["strays"], &summary["faults"]), (&0.into(), &Value::Array(Vec::new())), "{summary:#}");
+
+    let kinds = summary["conversations"].as_object().expect("conversations");
+    assert_eq!(kinds.len(), 12);
+    for (kind, count) in kinds {
+        let count = |name: &str| count[name].as_u64().unwrap_or(u64::MAX);
+        assert!(count("verified") > 0 && count("failed") == 0, "{kind}: {summary:#}");
+        assert_eq!(count("started"), count("verified") + count("lost"), "{kind}: {summary:#}");
+    }
+    for direction in ["out", "in"] {
+        let flow = &summary[direction];
+        assert!(flow["packets"].as_u64() > Some(1000), "{summary:#}");
+        let at = |q: &str| flow["latency_us"][q].as_f64().unwrap_or(0.0);
+        assert!(0.0 < at("p50") && at("p50") <= at("p99") && at("p99") <= at("max"), "{summary:#}");
+    }
+    let handed = summary["handed_over"].as_u64();
+    assert_eq!(
+        handed > Some(0),
+        workers != "1",
+        "frames come to a random queue, so workers must hand over: {handed:?}"
+    );
+}
+
+#[test]
+fn one_worker_serves_every_conversation() {
+    every_conversation_is_verified("1");
+}
+
+#[test]
+fn two_workers_serve_every_conversation_and_hand_over() {
+    every_conversation_is_verified("2");
+}
+
+#[test]
+fn plain_lines_come_where_there_is_no_terminal() {
+    let output = demo(&["--duration", "1500ms", "--workers", "1"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(text.starts_with("Underpass demo: the real dataplane on DPDK ring devices"), "{text}");
+    assert!(text.contains(" pkt/s") || text.contains("kpkt/s") || text.contains("Mpkt/s"), "{text}");
+    assert!(text.contains("unaccounted 0") && text.contains("verified end to end"), "{text}");
+    assert!(!text.contains('\x1b'), "no escape codes: {text}");
+}
+
+#[test]
+fn ctrl_c_ends_it_early_with_a_summary() {
+    let child = Command::new(env!("CARGO_BIN_EXE_underpass"))
+        .args(["demo", "--duration", "10m", "--json", "--workers", "1"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    assert!(killed.success());
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", output.status);
+    assert_eq!(
+        objects(&output).last().map(|o| (o["type"].clone(), o["ok"].clone())),
+        Some(("summary".into(), true.into()))
+    );
+}
+
+#[test]
+fn wrong_arguments_are_refused_with_what_to_write() {
+    for (args, wanted) in [
+        (["--duration", "fast"], "10s"),
+        (["--duration", "0s"], "from 500ms to 24h"),
+        (["--workers", "0"], "1..=8"),
+        (["--workers", "many"], "invalid"),
+    ] {
+        let output = demo(&args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(wanted), "{args:?}: {said}");
+        assert!(output.stdout.is_empty());
+    }
+}
