@@ -11,8 +11,9 @@ mod model;
 mod lab;
 mod story;
 
-use model::{Filter, Wish};
+use model::{Filter, What, Wish};
 use proptest::prelude::*;
+use story::Event::{self, *};
 
 fn wish(filter: Filter, hairpin: bool, sessions: usize, ports: usize) -> Wish {
     use lab::{lan, wan};
@@ -58,4 +59,55 @@ proptest! {
     ) {
         story::play(wish, workers, seed, &events);
     }
+}
+
+/// What once went wrong stays told.
+fn tell(filter: Filter, events: &[Event]) {
+    for workers in [1, 2, 3, 8] {
+        story::play(wish(filter, true, 1000, 1000), workers, 7, events);
+    }
+}
+
+fn here() -> story::Way {
+    vec![0]
+}
+
+fn call(port: u8, remote: u8, what: What) -> Event {
+    Call { host: 0, port, remote, what, by: here() }
+}
+
+fn again(of: usize, what: What) -> Event {
+    Again { of, what, by: here() }
+}
+
+#[test]
+fn a_guest_whom_the_inside_answers_wakes_its_mapping() {
+    let stranger = |remote| Knock { remote, target: 6, what: What::Udp, by: here() };
+    let answer = Answer { of: 0, what: None, by: here() };
+    tell(Filter::Anyone, &[call(2, 0, What::Udp), Wait(4), stranger(2), Wait(2), answer, stranger(3)]);
+}
+
+#[test]
+fn later_fragments_do_not_keep_an_ended_connection() {
+    let in_pieces = Again { of: 0, what: What::Data, by: vec![0, 0] };
+    let late = Answer { of: 0, what: Some(What::SynAck), by: here() };
+    tell(Filter::Anyone, &[call(2, 0, What::Syn), again(0, What::Reset), Wait(2), in_pieces, Wait(3), late]);
+}
+
+#[test]
+fn a_connection_that_reuses_its_ends_has_a_new_opener() {
+    let knock = Knock { remote: 0, target: 1, what: What::Syn, by: here() };
+    let open = Answer { of: 0, what: Some(What::Syn), by: here() };
+    let data = Answer { of: 0, what: Some(What::Data), by: here() };
+    let accept = Answer { of: 0, what: Some(What::SynAck), by: here() };
+    tell(Filter::Anyone, &[knock, again(0, What::Reset), open, accept, data, Wait(60), again(0, What::Data)]);
+}
+
+#[test]
+fn a_tcp_port_is_free_again_while_an_older_udp_port_rests() {
+    let other = Call { host: 1, port: 2, remote: 0, what: What::Syn, by: here() };
+    let hosts = [0, 1, 2, 3].map(|host| Call { host, port: 2, remote: 0, what: What::Syn, by: here() });
+    let mut events = vec![call(2, 0, What::Udp), other, Wait(6)];
+    events.extend(hosts);
+    tell(Filter::AddressAndPort, &events);
 }
