@@ -228,7 +228,6 @@ impl Account {
 /// Says by name that a test is not run here, and why.
 pub(crate) fn skipped(test: &str, why: &str) {
     println!("skipped: {test}: {why}");
-    eprintln!("skipped: {test}: {why}");
 }
 
 /// Whether this process is root.
