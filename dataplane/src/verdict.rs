@@ -57,7 +57,8 @@ drop_reasons! {
     IpVersion = "ip_version",
     /// The IP header claims less than 20 bytes, or more than there are.
     IpHeaderLength = "ip_header_length",
-    /// The IP total length is less than the header's, or more than arrived.
+    /// The IP total length is less than the header's, or more than arrived. On `net_af_packet` this is the fate of a
+    /// large datagram in fragments: the kernel puts it together, and the device cuts it at its `framesz`.
     IpTotalLength = "ip_total_length",
     /// The IP header checksum is wrong. Damage on the way, or a capture with unfinished offloads.
     IpChecksum = "ip_checksum",
