@@ -43,7 +43,7 @@ impl Nat {
             return Err(DropReason::Filtered);
         }
         may_open(meta)?;
-        let subscriber = self.admit(m.inside, now)?;
+        let subscriber = self.admit(m.inside, Direction::In, now)?;
         let Some(inside_port) = self.inside_port(m.inside) else {
             self.leave(subscriber);
             return Err(DropReason::NoRoute);
@@ -75,7 +75,7 @@ impl Nat {
             return Err(DropReason::FirewallDenied);
         }
         may_open(meta)?;
-        let subscriber = self.admit(mapping.inside, now)?;
+        let subscriber = self.admit(mapping.inside, Direction::In, now)?;
         let Some(inside_port) = self.inside_port(mapping.inside) else {
             self.leave(subscriber);
             return Err(DropReason::NoRoute);

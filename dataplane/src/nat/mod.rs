@@ -120,7 +120,7 @@ impl Nat {
     }
 
     /// The subscriber behind an inside address; `Err` when one more session is not admitted.
-    fn admit(&mut self, inside: Inside<Endpoint>, now: Tick) -> Result<SubscriberId, DropReason> {
+    fn admit(&mut self, inside: Inside<Endpoint>, by: Direction, now: Tick) -> Result<SubscriberId, DropReason> {
         let limits = &self.rules.policy.limits;
         let (id, new) =
             self.subscribers.find_or_open(inside.0.addr, limits, now).map_err(|_| DropReason::SubscriberTableFull)?;
@@ -128,7 +128,7 @@ impl Nat {
             self.counters.count(Event::SubscribersOpened, 1);
         }
         let admitted = match self.subscribers.get_mut(id) {
-            Some(s) => s.admit_session(limits, now),
+            Some(s) => s.admit_session(limits, by, now),
             None => Err(DropReason::SubscriberTableFull),
         };
         if let Err(reason) = admitted {

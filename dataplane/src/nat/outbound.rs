@@ -56,7 +56,7 @@ impl Nat {
             flags: flags::HOLDS_MAPPING | hairpin,
             inside_port: ingress,
         };
-        let subscriber = self.admit(inside, now)?;
+        let subscriber = self.admit(inside, Direction::Out, now)?;
         if let Some(s) = self.rules.static_out(proto, inside) {
             let new = NewSession { outside: s.outside, owner: subscriber.0, flags: flags::STATIC | hairpin, ..new };
             let opened = self.open(&new, subscriber, now);

@@ -5,7 +5,7 @@
 
 use crate::flow::index::{Full, Hasher, Index};
 use crate::policy::Limits;
-use crate::types::{Proto, Tick};
+use crate::types::{Direction, Proto, Tick};
 use crate::verdict::DropReason;
 use std::net::Ipv4Addr;
 
@@ -136,19 +136,21 @@ impl Subscribers {
 }
 
 impl Subscriber {
-    /// Whether one more session may be opened now; takes a token if so.
+    /// Whether one more session may be opened now, by that side; takes a token if so. What outsiders open is the
+    /// subscriber's, too, but they leave a quarter to it, so that they cannot shut it in.
     ///
     /// # Errors
     /// The limit that says no.
-    pub fn admit_session(&mut self, limits: &Limits, now: Tick) -> Result<(), DropReason> {
-        if self.sessions >= limits.sessions {
+    pub fn admit_session(&mut self, limits: &Limits, by: Direction, now: Tick) -> Result<(), DropReason> {
+        let kept = |most: u32| if by == Direction::In { most / 4 } else { 0 };
+        if self.sessions >= limits.sessions - kept(limits.sessions) {
             return Err(DropReason::SubscriberSessions);
         }
         let gained = now.since(self.filled).saturating_mul(limits.rate);
         self.tokens = self.tokens.saturating_add(gained).min(limits.burst.saturating_mul(1000));
         self.filled = now;
-        let Some(left) = self.tokens.checked_sub(1000) else { return Err(DropReason::SubscriberRate) };
-        self.tokens = left;
+        let left = self.tokens.checked_sub(1000).filter(|left| *left >= kept(limits.burst).saturating_mul(1000));
+        self.tokens = left.ok_or(DropReason::SubscriberRate)?;
         Ok(())
     }
 
@@ -184,10 +186,10 @@ mod tests {
         let (id, new) = t.find_or_open(Ipv4Addr::new(10, 0, 0, 1), &limits, Tick(0)).unwrap();
         assert!(new);
         let s = t.get_mut(id).unwrap();
-        let admitted = (0..20).filter(|_| s.admit_session(&limits, Tick(0)).is_ok()).count();
+        let admitted = (0..20).filter(|_| s.admit_session(&limits, Direction::Out, Tick(0)).is_ok()).count();
         assert_eq!(admitted, 5);
-        assert_eq!(s.admit_session(&limits, Tick(99)), Err(DropReason::SubscriberRate));
-        assert_eq!(s.admit_session(&limits, Tick(199)), Ok(()));
+        assert_eq!(s.admit_session(&limits, Direction::Out, Tick(99)), Err(DropReason::SubscriberRate));
+        assert_eq!(s.admit_session(&limits, Direction::Out, Tick(199)), Ok(()));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What one subscriber may have, and what happens when the box has no more [RFC 6888 REQ-4, REQ-5, REQ-11].
 
 use crate::lab::*;
-use dataplane::policy::Limits;
+use dataplane::policy::{Filtering, Limits};
 use dataplane::verdict::DropReason;
 use testkit::{ACK, FIN, Frame, SYN};
 
@@ -89,6 +89,25 @@ fn a_flood_of_syns_from_one_subscriber_hurts_no_other() {
     assert_eq!(passed, 10);
 }
 
+// Row 46: a flood from outside, where everybody is let in
+#[test]
+fn strangers_leave_a_quarter_to_the_subscriber() {
+    for limits in [Limits { sessions: 40, ..Limits::default() }, Limits { rate: 0, burst: 40, ..Limits::default() }] {
+        let mut lab = Lab::with(|p| {
+            p.limits = limits;
+            p.filtering = Filtering::EndpointIndependent;
+        });
+        let n = lab.udp((A, 5000), (X, 53));
+        let passed = (1..=1000).filter(|&port| lab.put(OUTSIDE, Frame::udp((Y, port), n)).drops.is_empty()).count();
+        assert_eq!(passed, 29);
+        for port in 1..=10 {
+            lab.udp((A, 5000), (X, 1000 + port));
+        }
+        assert!(!lab.put(INSIDE, Frame::udp((A, 5000), (X, 2000))).drops.is_empty());
+        lab.delivers((X, 53), n, (A, 5000));
+    }
+}
+
 // Row 50: RFC 6888 REQ-11
 #[test]
 fn a_full_session_table_refuses_the_new_and_keeps_the_old() {
@@ -151,7 +170,7 @@ fn closed_connections_make_room() {
 fn outsiders_are_not_told_of_full_tables() {
     let mut lab = Lab::single(|p| {
         p.sizes.sessions = 1;
-        p.filtering = dataplane::policy::Filtering::EndpointIndependent;
+        p.filtering = Filtering::EndpointIndependent;
     });
     let n = lab.udp((A, 5000), (X, 53));
     lab.refuses((Y, 1), n, DropReason::SessionTableFull);

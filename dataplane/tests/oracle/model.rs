@@ -108,7 +108,7 @@ impl Model {
             Some(at) => at,
             None => {
                 may_open(p)?;
-                self.admit(p.src.0)?;
+                self.admit(p.src.0, self.wish.sessions)?;
                 let outside = self.outside_for(p, learn)?;
                 self.open(p.proto, p.src, outside, p.dst, By::Inside)
             }
@@ -128,7 +128,7 @@ impl Model {
             None => {
                 let inside = self.inside_for(p)?;
                 may_open(p)?;
-                self.admit(inside.0)?;
+                self.admit(inside.0, self.wish.sessions - self.wish.sessions / 4)?;
                 self.open(p.proto, inside, p.dst, p.src, By::Outside)
             }
         };
@@ -179,9 +179,9 @@ impl Model {
         assert!(proto != 17 || inside.1 % 2 == chosen.1 % 2, "{inside:?} becomes {chosen:?}: parity");
     }
 
-    fn admit(&self, inside: Ipv4Addr) -> Result<(), DropReason> {
+    fn admit(&self, inside: Ipv4Addr, limit: usize) -> Result<(), DropReason> {
         let has = self.sessions.iter().filter(|s| s.inside.0 == inside).count();
-        if has < self.wish.sessions { Ok(()) } else { Err(SubscriberSessions) }
+        if has < limit { Ok(()) } else { Err(SubscriberSessions) }
     }
 
     fn open(&mut self, proto: u8, inside: End, outside: End, remote: End, opener: By) -> usize {
