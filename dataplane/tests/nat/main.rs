@@ -16,6 +16,7 @@ mod limits;
 mod link;
 mod malformed;
 mod mapping;
+mod outcome;
 mod page;
 mod tcp;
 mod timers;
