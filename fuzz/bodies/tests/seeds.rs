@@ -93,7 +93,7 @@ fn icmp_quote() {
 
 #[test]
 fn burst() {
-    run("burst", 4_000);
+    run("burst", 3_000);
 }
 
 #[test]
