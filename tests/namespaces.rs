@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 const TRIES: usize = 3;
 
 type Claim = Result<(), String>;
+type Try = fn(&Lab) -> Claim;
 
 /// Labs that this process has made.
 static LABS: AtomicU32 = AtomicU32::new(0);
@@ -95,7 +96,7 @@ impl Lab {
     }
 
     /// Tries each claim, all of them even if some are wrong, then stops the router and looks at its account.
-    fn claims(mut self, claims: &[(&str, fn(&Lab) -> Claim)]) -> Account {
+    fn claims(mut self, claims: &[(&str, Try)]) -> Account {
         let mut wrong = String::new();
         for (name, claim) in claims {
             let started = Instant::now();

@@ -82,7 +82,7 @@ const OVERHEAD_MB: u64 = 32;
 /// Hugepages are demanded and there are too few.
 pub(crate) fn memory(wanted: config::Memory, buffers: u64) -> anyhow::Result<Memory> {
     let need = buffers / (1 << 20) + OVERHEAD_MB;
-    let free: u64 = dpdk::Eal::hugepages().iter().map(|h| u64::from(h.free_megabytes())).sum();
+    let free: u64 = dpdk::Eal::hugepages().iter().map(|h| h.free_megabytes()).sum();
     let ordinary = || -> anyhow::Result<Memory> {
         // Without hugepages DPDK lets no buffer cross a page of 4 kB, so one may take almost twice its size.
         let megabytes = u32::try_from(buffers / (1 << 19) + OVERHEAD_MB).context("packet buffers of more than 2 PB")?;

@@ -211,6 +211,21 @@ mod tests {
     }
 
     #[test]
+    fn no_damage_makes_it_panic() {
+        let two_seconds = [14, 0, 8, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        for whole in [pcapng(&two_seconds, &[1, 2]), pcap(0xa1b2_c3d4, 1, &[(1, 0, 2, &[7, 8]), (2, 0, 2, &[7, 8])])] {
+            for at in 0..whole.len() {
+                let _ = Capture::parse(&whole[..at]);
+                for value in [0, 1, 0x7f, 0x80, 0xff] {
+                    let mut damaged = whole.clone();
+                    damaged[at] = value;
+                    let _ = Capture::parse(&damaged);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn time_never_goes_back() {
         let packets: &[(u32, u32, u32, &[u8])] = &[(5, 0, 1, &[1]), (3, 0, 1, &[2]), (5, 1, 1, &[3])];
         let c = Capture::parse(&pcap(0xa1b2_c3d4, 1, packets)).unwrap();
