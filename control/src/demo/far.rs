@@ -15,6 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const BURST: usize = 32;
+/// Turns without a frame before this thread sleeps.
+const IDLE_SLEEP: u32 = 500;
 /// How often the sum of what happened is put where the display finds it.
 const PUBLISH: Duration = Duration::from_millis(100);
 /// How long conversations may take to end when no new ones start.
@@ -99,6 +101,7 @@ impl Far {
         let mut quiet: Option<Duration> = None;
         let (mut published, mut recent_since) = (Duration::ZERO, Duration::ZERO);
         let mut recent = Default::default();
+        let mut idle = 0u32;
         sim.begin();
         loop {
             let mut work = self.receive(&mut sim);
@@ -142,9 +145,12 @@ impl Far {
             if over {
                 return self;
             }
-            if work == 0 {
-                // The workers may have this CPU.
-                thread::sleep(Duration::from_micros(20));
+            // The workers may have this CPU. A sleep would be the greater part of every latency, so it comes late.
+            idle = if work > 0 { 0 } else { idle + 1 };
+            match idle {
+                0 => {}
+                1..IDLE_SLEEP => thread::yield_now(),
+                _ => thread::sleep(Duration::from_micros(20)),
             }
         }
     }

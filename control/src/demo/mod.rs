@@ -51,11 +51,15 @@ pub(crate) struct Demo {
     workers: Option<u8>,
     /// Print one JSON object a second, {"type": "progress", …}, and one at the end, {"type": "summary", …}.
     ///
-    /// Both have: seconds; out and in (packets, bytes, packets_per_second, bits_per_second, latency_us with p50, p99,
-    /// p99_9, max); sessions; mappings; drops by reason; conversations by kind (started, verified, failed, lost).
-    /// In the summary, rates and latencies are those of the whole run, and there are also ok, workers, faults (in words)
-    /// and account (received, originated, sent, consumed, dropped, unaccounted, …).
-    #[arg(long, verbatim_doc_comment)]
+    /// Both have: `seconds`; `out` and `in`, each with `packets`, `bytes`, `packets_per_second`, `bits_per_second` and
+    /// `latency_us` (`p50`, `p99`, `p99_9`, `max`); `sessions`, `sessions_opened_per_second`, `mappings`; `handed_over`
+    /// (packets from worker to worker); `drops` by reason; `strays` (frames that belong to no conversation);
+    /// `tcp_retransmitted`; `conversations` by kind, each with `started`, `verified`, `failed` and `lost` (fell silent
+    /// while the dataplane dropped packets for want of capacity).
+    ///
+    /// In the summary, rates and latencies are those of the whole run, and there are also `ok`, `workers`, `faults` (in
+    /// words) and `account` (`received`, `originated`, `sent`, `consumed`, `dropped`, `unaccounted`, …).
+    #[arg(long)]
     json: bool,
 }
 
@@ -164,8 +168,10 @@ impl<'a> Observer<'a> {
         let rates = moment.since(&self.base);
         match &mut self.screen {
             Some(screen) => {
-                let (width, _) = screen::size();
-                screen.draw(&table::live(moment, &rates, self.args.duration, self.workers, width));
+                if moment.snapshot.finishing {
+                    screen.show_cursor();
+                }
+                screen.draw(&table::live(moment, &rates, self.args.duration, self.workers, screen::size()));
             }
             None if self.args.json => {
                 let mut object = view::json(moment, &rates);

@@ -30,6 +30,11 @@ impl Screen {
         Self { drawn: 0, colour: colours() }
     }
 
+    /// The cursor is seen again: somebody may be about to end the process the hard way.
+    pub(super) fn show_cursor(&self) {
+        print!("\x1b[?25h");
+    }
+
     /// Draws over what was drawn before. What does not fit the height is left out.
     pub(super) fn draw(&mut self, lines: &[Line]) {
         let (width, height) = size();
@@ -59,7 +64,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        print!("\x1b[?25h");
+        self.show_cursor();
         let _ = stdout().flush();
     }
 }

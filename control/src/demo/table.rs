@@ -63,8 +63,15 @@ impl Line {
     }
 }
 
-/// The bar and the whole table while it runs.
-pub(super) fn live(moment: &Moment, rates: &Rates, duration: Duration, workers: usize, width: usize) -> Vec<Line> {
+/// The bar and the whole table while it runs, for a terminal of this width and height: a low one has no
+/// blank lines and the drops in one.
+pub(super) fn live(
+    moment: &Moment,
+    rates: &Rates,
+    duration: Duration,
+    workers: usize,
+    (width, height): (usize, usize),
+) -> Vec<Line> {
     let mut lines = vec![progress(moment, duration, width), Line::default()];
     lines.extend(traffic(moment, rates));
     lines.push(Line::default());
@@ -81,7 +88,14 @@ pub(super) fn live(moment: &Moment, rates: &Rates, duration: Duration, workers: 
     lines.push(Line::default());
     lines.extend(conversations(moment));
     lines.push(Line::default());
-    lines.extend(drops(moment));
+    let all = drops(moment);
+    if lines.len() + all.len() < height {
+        lines.extend(all);
+        return lines;
+    }
+    lines.retain(|line| !line.0.is_empty());
+    let drops = moment.drops.iter().map(|(reason, n)| format!("{} {}", reason.label(), grouped(*n)));
+    lines.push(Line::new(Style::Plain, format!("drops: {}", drops.collect::<Vec<_>>().join(", "))));
     lines
 }
 
@@ -102,22 +116,20 @@ fn progress(moment: &Moment, duration: Duration, width: usize) -> Line {
 
 /// Both directions.
 pub(super) fn traffic(moment: &Moment, rates: &Rates) -> Vec<Line> {
+    // 80 columns exactly.
     let head = format!(
-        "{:<18}{:>11}{:>11}{:>15}{:>9}   {:>7}{:>8}{:>9}{:>9}",
+        "{:<16}{:>10}{:>8}{:>8}{:>8}{:>7}{:>7}{:>9}{:>7}",
         "", "packets/s", "bits/s", "packets", "bytes", "p50 µs", "p99 µs", "p99.9 µs", "max µs"
     );
     let mut lines = vec![Line::new(Style::Dim, head)];
     for (d, name) in ["inside → outside", "outside → inside"].into_iter().enumerate() {
-        let [packets, bits] = [short(rates.packets[d]), short(rates.bits[d])];
         let Percentiles { p50, p99, p99_9, max } = moment.snapshot.latency[d];
         let flow = moment.flows[d];
-        lines.push(Line::new(Style::Bold, format!("{name:<18}")).and(
+        let [packets, bits, all, bytes] = [rates.packets[d], rates.bits[d], flow.packets as f64, flow.bytes as f64]
+            .map(|n| short(n).trim_end().to_owned());
+        lines.push(Line::new(Style::Bold, name).and(
             Style::Plain,
-            format!(
-                "{packets:>11}{bits:>11}{:>15}{:>9}   {p50:>7.0}{p99:>8.0}{p99_9:>9.0}{max:>9.0}",
-                grouped(flow.packets),
-                short(flow.bytes as f64),
-            ),
+            format!("{packets:>10}{bits:>8}{all:>8}{bytes:>8}{p50:>7.0}{p99:>7.0}{p99_9:>9.0}{max:>7.0}"),
         ));
     }
     lines
@@ -186,7 +198,7 @@ mod tests {
 
     fn text(width: usize) -> Vec<String> {
         let rates = Rates { packets: [1_234_567.0, 10.0], ..Rates::default() };
-        let lines = live(&moment(), &rates, Duration::from_secs(10), 2, width);
+        let lines = live(&moment(), &rates, Duration::from_secs(10), 2, (width, 50));
         lines.iter().map(|l| l.render(width, false)).collect()
     }
 
@@ -215,6 +227,17 @@ mod tests {
         // Escape codes take no room, and are closed even where the text is cut.
         let cut = Line::new(Style::Bad, "failed").and(Style::Plain, " more").render(4, true);
         assert_eq!(cut, "\x1b[1;31mfail\x1b[0m");
+    }
+
+    #[test]
+    fn a_terminal_of_24_lines_shows_everything() {
+        let mut moment = moment();
+        moment.drops.push((DropReason::TooBig, 1));
+        let size = (80, 24);
+        let lines = live(&moment, &Rates::default(), Duration::from_secs(10), 2, size);
+        assert!(lines.len() < size.1, "{}", lines.len());
+        assert_eq!(lines.last().unwrap().render(80, false), "drops: filtered 7, handoff_full 2, land 1, too_big 1");
+        assert!(traffic(&moment, &Rates::default()).iter().all(|l| l.render(200, false).chars().count() == 80));
     }
 
     #[test]
