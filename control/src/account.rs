@@ -53,24 +53,20 @@ impl Report {
         }
     }
 
-    /// The count of an event.
-    pub(crate) fn event(&self, event: Event) -> u64 {
-        self.events.iter().find(|(label, _)| *label == event.label()).map_or(0, |(_, n)| *n)
+    /// Where all packets went, in one line.
+    pub(crate) fn equation(&self) -> String {
+        let missing =
+            if self.unaccounted == 0 { String::new() } else { format!(" + UNACCOUNTED {}", self.unaccounted) };
+        format!(
+            "account: received {} + originated {} = sent {} + consumed {} + dropped {}{missing}",
+            self.received, self.originated, self.sent, self.consumed, self.dropped,
+        )
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "account: received {} + originated {} = sent {} + consumed {} + dropped {}{}",
-            self.received,
-            self.originated,
-            self.sent,
-            self.consumed,
-            self.dropped,
-            if self.unaccounted == 0 { String::new() } else { format!(" + UNACCOUNTED {}", self.unaccounted) }
-        )?;
+        writeln!(f, "{}", self.equation())?;
         for (label, n) in &self.drops {
             writeln!(f, "  dropped {label:<24} {n:>12}")?;
         }

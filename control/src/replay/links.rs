@@ -12,7 +12,7 @@
 use super::capture::Capture;
 use dataplane::policy::{Policy, Reach, Rules, StaticNeighbour};
 use dataplane::types::{Mac, PortId, Side};
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 /// Where a port's Ethernet address comes from.
@@ -78,10 +78,10 @@ fn is_for_router(rules: &Rules, port: PortId, src: Ipv4Addr, dst: Ipv4Addr) -> b
 /// Adds neighbours to a policy whose ports have their addresses; returns how many were shown and how many made up.
 pub(super) fn add_neighbours(policy: &mut Policy, links: &[Link<'_>]) -> (usize, usize) {
     let rules = Rules::new(policy.clone(), 1);
-    let mut known: HashMap<(PortId, Ipv4Addr), ()> = policy.neighbours.iter().map(|n| ((n.port, n.addr), ())).collect();
+    let mut known: HashSet<(PortId, Ipv4Addr)> = policy.neighbours.iter().map(|n| (n.port, n.addr)).collect();
     let mut add = |neighbours: &mut Vec<StaticNeighbour>, reach: Reach, mac: Mac| {
         let fits = !mac.is_group() && rules.local(reach.via).is_none() && !rules.is_broadcast(reach.via);
-        if fits && known.insert((reach.port, reach.via), ()).is_none() {
+        if fits && known.insert((reach.port, reach.via)) {
             neighbours.push(StaticNeighbour { port: reach.port, addr: reach.via, mac });
         }
     };

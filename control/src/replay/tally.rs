@@ -109,16 +109,6 @@ impl fmt::Display for Verdicts {
             let (inside, outside, clock) = (cell(r.from_inside), cell(r.from_outside), cell(r.by_clock));
             writeln!(f, "{:width$} {inside:>12} {outside:>12} {clock:>12}", r.what)?;
         }
-        let a = &self.account;
-        writeln!(
-            f,
-            "account: received {} + originated {} = sent {} + consumed {} + dropped {}{}",
-            a.received,
-            a.originated,
-            a.sent,
-            a.consumed,
-            a.dropped,
-            if a.unaccounted == 0 { String::new() } else { format!(" + UNACCOUNTED {}", a.unaccounted) }
-        )
+        writeln!(f, "{}", self.account.equation())
     }
 }
