@@ -183,17 +183,17 @@ fn unique(document: &Document<'_>, ports: &[Draft]) {
     let mut names = BTreeMap::new();
     let mut devices = BTreeMap::new();
     for port in ports {
-        if let Some(name) = &port.name {
-            if let Some(line) = names.insert(name.value.as_str(), name.location.line()) {
-                let message = format!("{} is already a port's name (line {line})", quoted(name));
-                document.error(&name.location, message, "write: a name that no other port has");
-            }
+        if let Some(name) = &port.name
+            && let Some(line) = names.insert(name.value.as_str(), name.location.line())
+        {
+            let message = format!("{} is already a port's name (line {line})", quoted(name));
+            document.error(&name.location, message, "write: a name that no other port has");
         }
-        if let Some(device) = &port.device {
-            if let Some(line) = devices.insert(device.name(), device.location.line()) {
-                let message = format!("{} is already a port's device (line {line})", device.name());
-                document.error(&device.location, message, "write: a device of its own for each port");
-            }
+        if let Some(device) = &port.device
+            && let Some(line) = devices.insert(device.name(), device.location.line())
+        {
+            let message = format!("{} is already a port's device (line {line})", device.name());
+            document.error(&device.location, message, "write: a device of its own for each port");
         }
     }
 }
@@ -207,11 +207,11 @@ pub(crate) fn neighbours(
     let mut seen: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
     let mut neighbours = Vec::new();
     for NeighbourDraft { port: name, address, mac, location } in drafts {
-        if let Some(at) = &address {
-            if let Some(line) = seen.insert(at.value, at.location.line()) {
-                let message = format!("{} is already a neighbour (line {line})", at.value);
-                document.error(&at.location, message, "keep one of the two");
-            }
+        if let Some(at) = &address
+            && let Some(line) = seen.insert(at.value, at.location.line())
+        {
+            let message = format!("{} is already a neighbour (line {line})", at.value);
+            document.error(&at.location, message, "keep one of the two");
         }
         let Some(name) = name else { continue };
         let Some(port) = links.names.iter().position(|known| known.as_deref() == Some(name.value.as_str())) else {

@@ -339,10 +339,11 @@ impl Drop for EalInner {
             crate::port::close(port);
         }
         drop(unused);
-        if self.pools().iter().all(RawPool::is_full) && self.end.send(()).is_ok() {
-            if let Some(thread) = self.thread.take() {
-                let _ = thread.join();
-            }
+        if self.pools().iter().all(RawPool::is_full)
+            && self.end.send(()).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
+            let _ = thread.join();
         }
     }
 }
