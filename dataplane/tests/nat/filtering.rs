@@ -100,6 +100,20 @@ fn an_address_contacted_on_many_ports_is_known() {
     lab.delivers((X, 999), n.unwrap(), (A, 5000));
 }
 
+// Row 12: the address stays known when the first session with it ends
+#[test]
+fn an_address_is_known_while_any_session_with_it_lives() {
+    let mut lab = Lab::with(|p| p.filtering = AddressDependent);
+    let n = lab.udp((A, 5000), (X, 1));
+    lab.wait_quietly(200 * S);
+    lab.udp((A, 5000), (X, 2));
+    lab.wait_quietly(150 * S);
+    assert_eq!(lab.sessions(), 1);
+    lab.delivers((X, 999), n, (A, 5000));
+    lab.wait_quietly(150 * S + LATE);
+    lab.refuses((X, 998), n, DropReason::Unsolicited);
+}
+
 #[test]
 fn ports_that_nobody_uses_are_closed_in_every_mode() {
     for filtering in FILTERINGS {

@@ -171,6 +171,18 @@ fn a_piece_beyond_the_end_is_dropped() {
     lab.put(INSIDE, &pieces[1]).only(OUTSIDE);
 }
 
+// Row 18: a last piece that ends before what passed already
+#[test]
+fn a_last_piece_that_cuts_others_off_is_dropped() {
+    let mut lab = Lab::new();
+    let pieces = fragments(&Frame::udp((A, 5000), (X, 53)).id(7).payload(payload(4000)).build(), 1500);
+    lab.put(INSIDE, &pieces[0]).only(OUTSIDE);
+    lab.put(INSIDE, &pieces[2]).only(OUTSIDE);
+    let end = Frame::ip(17, A, X).id(7).fragment(1480, false).payload(vec![0; 8]);
+    lab.put(INSIDE, end).dropped(DropReason::FragmentOverlap);
+    lab.put(INSIDE, &pieces[1]).only(OUTSIDE);
+}
+
 // Row 18: bounded in time
 #[test]
 fn pieces_whose_first_one_never_comes_are_given_up_in_time() {

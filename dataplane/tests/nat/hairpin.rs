@@ -199,6 +199,34 @@ fn an_error_about_a_hairpinned_packet_finds_its_sender() {
     }
 }
 
+// Row 13: nor may an outsider speak as one of them, though their sessions exist
+#[test]
+fn an_outsider_cannot_join_a_hairpinned_flow() {
+    let mut lab = Lab::with(|p| p.forwards = vec![range()]);
+    let public = endpoint((P, 9000));
+    let a = around(&mut lab, Frame::udp((A, 5000), public)).source;
+    around(&mut lab, Frame::udp((B, 7000), a));
+    lab.put(OUTSIDE, Frame::udp(a, public)).dropped(DropReason::Land);
+    let mut lab = Lab::with(|p| {
+        p.statics = one_to_one();
+        p.forwards = vec![range()];
+        p.forwards[0].inside = addr(A);
+    });
+    let b = around(&mut lab, Frame::udp((B, 5000), public)).source;
+    around(&mut lab, Frame::udp((A, 7000), b));
+    lab.put(OUTSIDE, Frame::udp(b, public)).dropped(DropReason::SpoofedSource);
+    lab.put(OUTSIDE, Frame::udp(public, b)).dropped(DropReason::SpoofedSource);
+}
+
+// Row 40: what two inside hosts say to each other is no outsider's business
+#[test]
+fn an_outsiders_error_about_a_hairpinned_packet_is_dropped() {
+    let mut lab = Lab::with(|p| p.forwards = vec![range()]);
+    let a = around(&mut lab, Frame::udp((A, 5000), (P, 9000))).source;
+    let forged = Frame::udp(a, (P, 9000)).build();
+    lab.put(OUTSIDE, Frame::unreachable(X, 3, &forged)).dropped(DropReason::IcmpErrorNoSession);
+}
+
 // Row 40: TCP, and in the other direction
 #[test]
 fn an_error_about_a_hairpinned_answer_finds_the_server() {

@@ -206,6 +206,19 @@ fn malformed_frames_do_not_disturb_flows() {
     assert_eq!(lab.sessions(), 1);
 }
 
+// A flow belongs to the network that its host is on
+#[test]
+fn a_flow_cannot_be_joined_from_another_inside_network() {
+    let mut lab = Lab::new();
+    let n = lab.udp((A, 5000), (X, 53));
+    lab.delivers((X, 53), n, (A, 5000));
+    for _ in 0..2 {
+        lab.out(to_x());
+        lab.put(SECOND, to_x()).dropped(DropReason::SpoofedSource);
+        lab.put(OUTSIDE, to_x()).dropped(DropReason::SpoofedSource);
+    }
+}
+
 // Every cut of good frames: nothing is read beyond the end
 #[test]
 fn every_prefix_of_a_good_frame_is_judged_without_harm() {
