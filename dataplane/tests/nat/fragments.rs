@@ -175,7 +175,7 @@ fn a_piece_beyond_the_end_is_dropped() {
 #[test]
 fn a_last_piece_that_cuts_others_off_is_dropped() {
     let mut lab = Lab::new();
-    let pieces = fragments(&Frame::udp((A, 5000), (X, 53)).id(7).payload(payload(4000)).build(), 1500);
+    let pieces = fragments(&Frame::udp((A, 5000), (X, 53)).id(7).payload(payload(6000)).build(), 1500);
     lab.put(INSIDE, &pieces[0]).only(OUTSIDE);
     lab.put(INSIDE, &pieces[2]).only(OUTSIDE);
     let end = Frame::ip(17, A, X).id(7).fragment(1480, false).payload(vec![0; 8]);
