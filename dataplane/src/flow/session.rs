@@ -33,8 +33,8 @@ pub mod flags {
     pub const STATIC: u8 = 4;
     /// The remote end is one of our own outside addresses.
     pub const HAIRPIN: u8 = 8;
-    /// TCP checks of resets need [`super::tcp::Track`] kept up.
-    pub const TRACKED: u8 = 16;
+    /// A TCP connection that a stranger began while the subscriber had many sessions: its handshake must end soon.
+    pub const HURRIED: u8 = 16;
 }
 
 /// See the module. Laid out for one cache line.
@@ -349,6 +349,16 @@ impl Sessions {
         Some(session)
     }
 
+    /// A guest's session holds its mapping from now on, and witnesses its address.
+    pub fn hold_mapping(&mut self, id: SessionId) {
+        let Some(s) = self.get_mut(id) else { return };
+        if s.flags & flags::HOLDS_MAPPING == 0 {
+            s.flags |= flags::HOLDS_MAPPING;
+            let s = *s;
+            self.index_address(&s, id.0);
+        }
+    }
+
     /// A session that may be due, taken out of the wheel: close it or [`Sessions::look_again`].
     pub fn pop_due(&mut self, now: Tick) -> Option<SessionId> {
         self.wheel.pop(&mut self.slab, now).map(SessionId)
@@ -377,10 +387,11 @@ impl Sessions {
     }
 
     /// Adds the third entry. One inside endpoint may have any number of sessions with one remote address, all under
-    /// the same hash; eight entries witness it, so that no bucket fills with one host's port scan.
+    /// the same hash; 32 entries witness it, so that no bucket fills with one host's port scan.
     fn index_address(&mut self, s: &Session, slot: u32) {
-        const WITNESSES: usize = 8;
-        if !self.by_address {
+        const WITNESSES: usize = 32;
+        // A guest is no witness: access would witness itself for ever.
+        if !self.by_address || !s.is(flags::HOLDS_MAPPING) {
             return;
         }
         let hash = self.address_hash(s.proto, s.outside(), s.remote);
@@ -411,7 +422,7 @@ mod tests {
             outside: Outside(Endpoint::new(Ipv4Addr::new(203, 0, 113, 2), n)),
             remote: Endpoint::new(Ipv4Addr::new(198, 51, 100, 7), 53),
             owner: 0,
-            flags: 0,
+            flags: flags::HOLDS_MAPPING,
             inside_port: PortId(0),
         }
     }
@@ -426,6 +437,13 @@ mod tests {
         assert_eq!(t.find(&s.key(Direction::In), Direction::Out), None);
         assert!(t.knows_address(Proto::UDP, s.outside(), s.remote));
         assert!(!t.knows_address(Proto::TCP, s.outside(), s.remote));
+        let guest = NewSession { flags: flags::FROM_OUTSIDE, ..new(1001) };
+        let guest = t.open(&guest, Tick(0), 100).unwrap();
+        let g = *t.get(guest).unwrap();
+        assert!(!t.knows_address(Proto::UDP, g.outside(), g.remote), "a guest is no witness for itself");
+        t.hold_mapping(guest);
+        assert!(t.knows_address(Proto::UDP, g.outside(), g.remote));
+        t.close(guest).unwrap();
         t.close(id).unwrap();
         assert_eq!(t.find(&s.key(Direction::Out), Direction::Out), None);
         assert!(!t.knows_address(Proto::UDP, s.outside(), s.remote));

@@ -21,7 +21,7 @@ use crate::flow::tcp;
 use crate::policy::{Filtering, Rules};
 use crate::types::{Direction, Endpoint, Inside, Key, Outside, Proto, Tick, WorkerId};
 use crate::verdict::{Counters, DropReason, Event};
-use mapping::{MappingId, Mappings};
+use mapping::{Mapping, MappingId, Mappings};
 use ports::Ports;
 use std::sync::Arc;
 use subscriber::{SubscriberId, Subscribers};
@@ -78,6 +78,7 @@ impl Nat {
         let t = &self.rules.policy.timeouts;
         match s.proto {
             Proto::TCP if s.state.is_established() => t.tcp_established,
+            Proto::TCP if s.is(flags::HURRIED) && s.state.is_beginning() => t.tcp_transitory.min(HURRIED_MS),
             Proto::TCP => t.tcp_transitory,
             Proto::ICMP => t.icmp,
             _ => t.udp,
@@ -87,7 +88,16 @@ impl Nat {
     /// Puts a session into the table and counts it for its mapping and subscriber, which must have been admitted.
     fn open(&mut self, new: &NewSession, subscriber: SubscriberId, now: Tick) -> Result<SessionId, DropReason> {
         let t = &self.rules.policy.timeouts;
+        let mut new = *new;
+        let crowd = self.subscribers.get(subscriber).map_or(0, |s| s.sessions);
+        if new.proto == Proto::TCP
+            && new.flags & flags::FROM_OUTSIDE != 0
+            && crowd > self.rules.policy.limits.sessions / 2
+        {
+            new.flags |= flags::HURRIED;
+        }
         let timeout = match new.proto {
+            Proto::TCP if new.flags & flags::HURRIED != 0 => t.tcp_transitory.min(HURRIED_MS),
             Proto::TCP => t.tcp_transitory,
             Proto::ICMP => t.icmp,
             _ => t.udp,
@@ -102,7 +112,7 @@ impl Nat {
         if answered_by.is_some() {
             return Err(DropReason::Clash);
         }
-        let id = self.sessions.open(new, now, timeout).map_err(|_| DropReason::SessionTableFull)?;
+        let id = self.sessions.open(&new, now, timeout).map_err(|_| DropReason::SessionTableFull)?;
         if let Some(s) = self.subscribers.get_mut(subscriber) {
             s.sessions += 1;
         }
@@ -188,8 +198,8 @@ impl Nat {
             return;
         }
         let mapping = MappingId(s.owner);
+        self.sessions.hold_mapping(id);
         let Some(m) = self.mappings.get_mut(mapping) else { return };
-        s.flags |= flags::HOLDS_MAPPING;
         m.guests = m.guests.saturating_sub(1);
         m.holders += 1;
         if !m.is_live() {
@@ -209,6 +219,10 @@ impl Nat {
     }
 }
 
+/// A stranger's connection that has not come about must, at a subscriber with many sessions, within this time: what a
+/// flood of SYNs takes, it gives back soon [RFC 7857 §2.1 lets partially open sessions go early].
+const HURRIED_MS: u32 = 10_000;
+
 /// What TCP told, for [`Nat::track`].
 #[derive(Clone, Copy, Debug)]
 pub struct Segment {
@@ -223,6 +237,20 @@ pub struct Segment {
 }
 
 impl Nat {
+    /// Whether a stranger's packet to the inside end of a session would be let in.
+    fn admits_strangers(&self, s: &Session) -> bool {
+        if let Some(m) = self.rules.static_in(s.proto, s.outside()) {
+            return m.open || self.rules.allows(s.proto, m.inside);
+        }
+        let live = self.mappings.find_outside(s.proto, s.outside()).and_then(|id| self.mappings.get(id));
+        live.is_some_and(Mapping::is_live)
+            && match self.rules.policy.filtering {
+                Filtering::EndpointIndependent => true,
+                Filtering::AddressDependent => self.sessions.knows_address(s.proto, s.outside(), s.remote),
+                Filtering::AddressAndPortDependent => false,
+            }
+    }
+
     /// Follows a TCP connection by one segment.
     ///
     /// # Errors
@@ -230,8 +258,12 @@ impl Nat {
     pub fn track(&mut self, id: SessionId, by: Direction, segment: &Segment, now: Tick) -> Result<(), DropReason> {
         let check = self.rules.policy.check_reset;
         let Some(s) = self.sessions.get_mut(id) else { return Err(DropReason::TcpNoSession) };
-        let event = tcp::Event::of(segment.flags);
+        let mut event = tcp::Event::of(segment.flags);
         let opener = s.opener();
+        if event == tcp::Event::Fin && check && !s.track.believes_fin(by, segment.seq) {
+            // It goes on, for the end host to judge; to us it is a segment like others.
+            event = tcp::Event::Data;
+        }
         if event == tcp::Event::Reset
             && check
             && !s.track.believes_reset(s.state, opener, by, segment.flags, segment.seq, segment.ack)
@@ -240,11 +272,17 @@ impl Nat {
             return Err(DropReason::TcpBadReset);
         }
         let before = s.state;
-        match tcp::step(before, opener, by, event) {
+        // Asked for a SYN alone: whether it would open a session, were there none.
+        let admitted = event == tcp::Event::Syn && by == Direction::In && {
+            let s = *s;
+            self.admits_strangers(&s)
+        };
+        let Some(s) = self.sessions.get_mut(id) else { return Err(DropReason::TcpNoSession) };
+        match tcp::step(before, opener, by, event, admitted) {
             tcp::Step::RefuseSyn => return Err(DropReason::TcpSynOnClosed),
             tcp::Step::To(state) => s.state = state,
         }
-        if s.state == tcp::State::Opening && before == tcp::State::Closed {
+        if s.state == tcp::State::Opening && before != tcp::State::Opening {
             // A new connection on the same ends: whose it is, is said by this SYN and not by the old one's.
             s.track = tcp::Track::default();
             s.flags = match by {
@@ -259,9 +297,12 @@ impl Nat {
         if begins || !matches!(event, tcp::Event::Syn | tcp::Event::SynAck) {
             s.track.note(by, segment.flags, segment.seq, segment.ack, segment.scale);
         }
-        // A closed session is not kept alive by stragglers, nor a stranger's by the stranger [4787 REQ-6].
-        let counts = by == Direction::Out || s.flags & (flags::HOLDS_MAPPING | flags::STATIC) != 0;
-        if counts && (before != tcp::State::Closed || s.state != tcp::State::Closed) {
+        // A connection that is over is not kept alive by stragglers, nor a stranger's by the stranger [4787 REQ-6]: not
+        // while it is a guest, and not before the inside has taken part in it.
+        let over = before == s.state && matches!(before, tcp::State::Closed | tcp::State::Reset);
+        let theirs = s.flags & (flags::HOLDS_MAPPING | flags::STATIC) == 0
+            || (s.flags & flags::FROM_OUTSIDE != 0 && s.state.is_beginning());
+        if !over && (by == Direction::Out || !theirs) {
             s.last_used = now;
         }
         if s.state != before {

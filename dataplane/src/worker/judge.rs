@@ -17,7 +17,7 @@ use crate::nat::icmp_error::{self, Quote};
 use crate::nat::rewrite::{self, Hop};
 use crate::packet::{self, Class, Meta, Parsed};
 use crate::policy::{Local, MssClamp, Reach, Refusal};
-use crate::types::{Direction, Key, Mac, PortId, Proto, Side, WorkerId};
+use crate::types::{Direction, Key, Mac, Outside, PortId, Proto, Side, WorkerId};
 use crate::verdict::{DropReason, Event};
 use crate::wire::{icmp, tcp};
 use std::net::Ipv4Addr;
@@ -178,6 +178,9 @@ impl<I: Io> Worker<I> {
             return Err(DropReason::Protocol.into());
         }
         let segment = segment(frame, meta)?;
+        if !hairpin && meta.ttl <= 1 {
+            return Err(self.out_of_time(meta));
+        }
         let id = match self.nat.inbound(meta, hairpin, self.now) {
             Ok(id) => id,
             Err(reason) => {
@@ -185,9 +188,6 @@ impl<I: Io> Worker<I> {
                 return Err(reason.into());
             }
         };
-        if !hairpin {
-            check_ttl(meta)?;
-        }
         let Some(inside) = self.nat.sessions.get(id).map(|s| s.inside) else {
             return Err(DropReason::Unsolicited.into());
         };
@@ -198,6 +198,18 @@ impl<I: Io> Worker<I> {
         let _ = why;
         let hop = Hop { decrement_ttl: !hairpin, id: None };
         Ok(Verdict::Translate { session: id, direction: Direction::In, hop, egress, mac })
+    }
+
+    /// A packet from outside whose time runs out here: its sender is told where it would have gone on, and it opens
+    /// nothing.
+    fn out_of_time(&self, meta: &Meta) -> Verdict {
+        let known = self.nat.sessions.find(&meta.key, Direction::In).is_some();
+        let forward = || self.rules.static_in(meta.key.proto, Outside(meta.key.to())).is_some_and(|m| m.open);
+        if known || forward() {
+            Verdict::Refuse(DropReason::TtlExceeded, Tell::time_exceeded())
+        } else {
+            Verdict::Drop(DropReason::Unsolicited)
+        }
     }
 
     /// TCP's state, or the time-out's new start.

@@ -89,6 +89,21 @@ fn a_stranger_is_admitted_once_the_inside_has_sent_to_him() {
     }
 }
 
+// Row 12: a stranger's access is no witness for his next one
+#[test]
+fn access_by_address_ends_with_the_insides_own_session() {
+    let mut lab = Lab::with(|p| p.filtering = AddressDependent);
+    let n = lab.udp((A, 5000), (X, 1));
+    for port in 2..=4 {
+        lab.wait_quietly(90_000);
+        lab.udp((A, 5000), (Y, 9));
+        lab.delivers((X, port), n, (A, 5000));
+    }
+    lab.wait_quietly(90_000);
+    lab.udp((A, 5000), (Y, 9));
+    lab.refuses((X, 5), n, DropReason::Filtered);
+}
+
 // Row 12: many ports of one address, and the address stays known while any session with it lives
 #[test]
 fn an_address_contacted_on_many_ports_is_known() {

@@ -108,6 +108,48 @@ fn strangers_leave_a_quarter_to_the_subscriber() {
     }
 }
 
+// Row 46: a flood of SYNs to a forward leaves room for real clients soon, whether the server answers or not
+#[test]
+fn half_open_connections_of_strangers_make_room_when_there_are_many() {
+    for answered in [false, true] {
+        let mut lab = Lab::with(|p| {
+            p.forwards = crate::forwards::web();
+            p.limits = Limits { sessions: 40, ..Limits::default() };
+        });
+        for port in 1..=60 {
+            let syn = lab.put(OUTSIDE, Frame::tcp((Y, port), (P, 8443)).flags(SYN).seq(7).ack(0));
+            if answered && syn.drops.is_empty() {
+                lab.out(Frame::tcp((A, 443), (Y, port)).flags(SYN | ACK).ack(8));
+            }
+        }
+        lab.put(OUTSIDE, Frame::tcp((X, 9), (P, 8443)).flags(SYN).ack(0)).dropped(DropReason::SubscriberSessions);
+        lab.wait_quietly(10_000 + 600);
+        assert_eq!(lab.sessions(), 21, "the first half has its four minutes");
+        lab.back(Frame::tcp((X, 9), (P, 8443)).flags(SYN).seq(7).ack(0));
+    }
+}
+
+// Row 46: what expires here opens nothing
+#[test]
+fn a_syn_whose_time_runs_out_here_opens_no_session() {
+    let mut lab = Lab::with(|p| p.forwards = crate::forwards::web());
+    lab.put(OUTSIDE, Frame::tcp((X, 9), (P, 8443)).flags(SYN).ack(0).ttl(1)).dropped_and_told(DropReason::TtlExceeded);
+    assert_eq!(lab.sessions(), 0);
+}
+
+// Row 27: a stranger cannot keep his half-open connection
+#[test]
+fn a_stranger_cannot_keep_a_connection_that_the_inside_does_not_answer() {
+    let mut lab = Lab::with(|p| p.forwards = crate::forwards::web());
+    lab.back(Frame::tcp((X, 9), (P, 8443)).flags(SYN).seq(7).ack(0));
+    for _ in 0..2 {
+        lab.wait_quietly(110_000);
+        lab.put(OUTSIDE, Frame::tcp((X, 9), (P, 8443)).seq(8));
+    }
+    lab.wait_quietly(20_000 + 600);
+    assert_eq!(lab.sessions(), 0);
+}
+
 // Row 50: RFC 6888 REQ-11
 #[test]
 fn a_full_session_table_refuses_the_new_and_keeps_the_old() {

@@ -155,17 +155,55 @@ fn data_in_either_direction_keeps_a_connection() {
 // Row 28: stragglers do not keep a closed connection
 #[test]
 fn stragglers_do_not_keep_a_closed_connection() {
-    for phase in [closed as Phase, reset] {
+    for (phase, inside_too) in [(closed as Phase, true), (reset, false)] {
         let mut lab = Lab::new();
         let n = phase(&mut lab);
         for _ in 0..2 {
             lab.wait_quietly(100 * S);
             lab.back(Frame::tcp((X, 80), n).seq(5001).ack(1001));
-            lab.out(Frame::tcp((A, 5000), (X, 80)).seq(1001).ack(5001));
+            if inside_too {
+                lab.out(Frame::tcp((A, 5000), (X, 80)).seq(1001).ack(5001));
+            }
         }
         lab.wait_quietly(40 * S + LATE);
         lab.put(OUTSIDE, Frame::tcp((X, 80), n).seq(5001).ack(1001)).dropped(DropReason::Unsolicited);
     }
+}
+
+// Row 28: RFC 7857 §2.2: a reset that the end hosts did not believe (RFC 5961 §3) ends no connection
+#[test]
+fn a_connection_that_goes_on_after_a_reset_lives_on() {
+    let mut lab = Lab::new();
+    let n = reset(&mut lab);
+    for _ in 0..10 {
+        lab.wait_quietly(30 * S);
+        lab.out(Frame::tcp((A, 5000), (X, 80)).seq(1001).ack(5001));
+        lab.back(Frame::tcp((X, 80), n).seq(5001).ack(1001));
+    }
+    lab.wait_quietly(7_000 * S);
+    lab.back(Frame::tcp((X, 80), n).seq(5001).ack(1001));
+}
+
+// Row 26: a FIN that nobody's window holds shortens no connection's life
+#[test]
+fn a_guessed_fin_passes_and_changes_nothing() {
+    let mut lab = Lab::new();
+    let n = established(&mut lab);
+    lab.back(Frame::tcp((X, 80), n).flags(FIN | ACK).seq(0x9000_0000).ack(7));
+    lab.wait_quietly(7_000 * S);
+    lab.out(Frame::tcp((A, 5000), (X, 80)).seq(1001).ack(5001));
+}
+
+// Row 26: a host that opens anew from a half-closed connection's port has a whole connection
+#[test]
+fn a_connection_opened_anew_from_a_half_closed_one_lives_as_long_as_any() {
+    let mut lab = Lab::new();
+    let n = established(&mut lab);
+    lab.out(Frame::tcp((A, 5000), (X, 80)).flags(FIN | ACK).seq(1001).ack(5001));
+    lab.wait_quietly(10 * S);
+    assert_eq!(established(&mut lab), n);
+    lab.wait_quietly(7_000 * S);
+    lab.back(Frame::tcp((X, 80), n).seq(5001).ack(1001));
 }
 
 // Row 33: RFC 5508 REQ-2

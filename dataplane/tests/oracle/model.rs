@@ -35,7 +35,13 @@ enum By { Inside, Outside }
 
 #[derive(Clone, Debug)]
 struct Session { proto: u8, inside: End, outside: End, remote: End, holds: bool, last: u32, opener: By,
-    answered: bool, crossed: bool, up: bool, fin: [bool; 2], over: bool }
+    answered: bool, crossed: bool, up: bool, fin: [bool; 2], over: bool, hurried: bool,
+    /// 1: a reset was believed; 2: and then the inside went on.
+    reset: u8 }
+
+impl Session {
+    fn beginning(&self) -> bool { !self.up && self.fin == [false; 2] && !self.over && self.reset == 0 }
+}
 
 struct Mapping { outside: End, resting: Option<u32> }
 
@@ -83,7 +89,8 @@ impl Model {
         self.now = now;
         let wish = self.wish.clone();
         let limit = |s: &Session| match s.proto {
-            6 if s.up && s.fin == [false; 2] && !s.over => wish.tcp_up,
+            6 if s.up && s.fin == [false; 2] && !s.over && s.reset == 0 => wish.tcp_up,
+            6 if s.hurried && s.beginning() => wish.tcp.min(10_000),
             6 => wish.tcp,
             1 => wish.icmp,
             _ => wish.udp,
@@ -117,7 +124,7 @@ impl Model {
             self.sessions[at].holds = true;
             if let Some(m) = self.mappings.get_mut(&(p.proto, p.src)) { m.resting = None }
         }
-        self.track(at, By::Inside, p.what)?;
+        self.track(at, By::Inside, p.what, true)?;
         Ok(Packet { src: self.sessions[at].outside, ..p })
     }
 
@@ -132,7 +139,8 @@ impl Model {
                 self.open(p.proto, inside, p.dst, p.src, By::Outside)
             }
         };
-        self.track(at, By::Outside, p.what)?;
+        let admitted = self.inside_for(p).is_ok();
+        self.track(at, By::Outside, p.what, admitted)?;
         Ok(Packet { dst: self.sessions[at].inside, ..p })
     }
 
@@ -144,7 +152,7 @@ impl Model {
         }
         let mut live = self.mappings.iter().filter(|(k, m)| k.0 == p.proto && m.outside == p.dst && m.resting.is_none());
         let (&(_, inside), _) = live.next().ok_or(Unsolicited)?;
-        let knows = |s: &Session| (s.proto, s.outside, s.remote.0) == (p.proto, p.dst, p.src.0);
+        let knows = |s: &Session| s.holds && (s.proto, s.outside, s.remote.0) == (p.proto, p.dst, p.src.0);
         match self.wish.filter {
             Filter::Anyone => Ok(inside),
             Filter::Address if self.sessions.iter().any(knows) => Ok(inside),
@@ -185,40 +193,48 @@ impl Model {
     }
 
     fn open(&mut self, proto: u8, inside: End, outside: End, remote: End, opener: By) -> usize {
+        let has = self.sessions.iter().filter(|s| s.inside.0 == inside.0).count();
+        let hurried = proto == 6 && opener == By::Outside && has > self.wish.sessions / 2;
         self.sessions.push(Session { proto, inside, outside, remote, opener, holds: false, last: self.now,
-            answered: false, crossed: false, up: false, fin: [false; 2], over: false });
+            answered: false, crossed: false, up: false, fin: [false; 2], over: false, hurried, reset: 0 });
         self.sessions.len() - 1
     }
 
-    fn track(&mut self, at: usize, by: By, what: What) -> Result<(), DropReason> {
+    fn track(&mut self, at: usize, by: By, what: What, admitted: bool) -> Result<(), DropReason> {
         let now = self.now;
         let s = &mut self.sessions[at];
         let guest = !s.holds && self.mappings.contains_key(&(s.proto, s.inside));
-        let first = by == s.opener;
+        let (first, inside) = (by == s.opener, by == By::Inside);
+        let ended = s.over || s.reset == 1;
+        let anew = Session { opener: by, answered: false, crossed: false, up: false, fin: [false; 2], over: false, reset: 0, ..*s };
         match what {
-            Udp | Query | Reply if by == By::Outside => return Ok(()),
+            Udp | Query | Reply if !inside => return Ok(()),
             Udp | Query | Reply => {}
             Forged => return Err(TcpBadReset),
-            Syn if s.over && by == By::Outside && s.opener == By::Inside => return Err(TcpSynOnClosed),
-            Syn if s.over => {
-                let fresh = Session { opener: by, answered: false, crossed: false, up: false, fin: [false; 2], over: false, ..*s };
-                *s = fresh;
-            }
+            Syn if ended && !inside && !first && !admitted => return Err(TcpSynOnClosed),
+            Syn if ended || (first && (s.fin != [false; 2] || s.reset == 2)) => *s = anew,
             _ if s.over => return Ok(()),
-            Reset => s.over = true,
+            Reset if s.reset == 1 => return Ok(()),
+            Reset => s.reset = 1,
+            SynAck | Data | Fin if s.reset == 1 && !inside => return Ok(()),
+            SynAck | Data | Fin if s.reset == 1 => s.reset = 2,
+            SynAck | Data | Fin if s.reset == 2 && !inside => (s.reset, s.up, s.fin) = (0, true, [false; 2]),
+            Syn | SynAck | Data | Fin if s.reset == 2 => {}
+            // Half a connection in its opening cannot close.
+            Fin if s.beginning() && !s.answered && !s.crossed => {}
             Fin => {
-                s.fin[usize::from(by == By::Inside)] = true;
+                s.fin[usize::from(inside)] = true;
                 s.over = s.fin == [true; 2];
             }
             Syn => s.crossed |= !first && !s.answered && s.fin == [false; 2],
             SynAck => {
-                s.up |= s.crossed;
+                s.up |= s.crossed && inside;
                 s.answered |= !first;
             }
-            Data => s.up |= s.crossed || (s.answered && first),
+            Data => s.up |= (s.crossed && inside) || (s.answered && first),
         }
-        // A stranger cannot keep alive what only strangers use.
-        if by == By::Inside || !guest { s.last = now }
+        // A stranger cannot keep alive what only strangers use, or what the inside has not taken up.
+        if inside || !(guest || s.opener == By::Outside && s.beginning()) { s.last = now }
         Ok(())
     }
 }
