@@ -13,7 +13,7 @@ FUZZ_SECONDS ?= 60
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-run: build ## build, then run the demo: simulated VPN clients and servers, no root, no NIC
+run: build ## build, then run the demo: simulated hosts and servers, no root, no NIC
 	$(UNDERPASS) demo
 
 build: setup ## the release binary, target/release/underpass
