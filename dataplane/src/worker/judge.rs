@@ -68,6 +68,15 @@ impl<I: Io> Worker<I> {
         self.carry_out(verdict, port, buf, &meta, why);
     }
 
+    /// Decides about a fragment whose ports are known. Says whether it was not refused.
+    pub(super) fn judge_learned(&mut self, port: PortId, buf: I::Buf, meta: &Meta, learned: Learned) -> bool {
+        let why = Why::Learned(learned);
+        let verdict = self.decide(port, buf.data(), meta, why).unwrap_or_else(|early| early);
+        let refused = matches!(verdict, Verdict::Drop(_) | Verdict::Refuse(..));
+        self.carry_out(verdict, port, buf, meta, why);
+        !refused
+    }
+
     /// Judges a packet that was parsed before, or elsewhere.
     pub(super) fn judge_again(&mut self, port: PortId, buf: I::Buf, why: Why) {
         let Some(framing) = self.rules.framing(port) else { return self.drop(buf, DropReason::NoRoute) };

@@ -68,10 +68,13 @@ impl<I: Io> Worker<I> {
                 Some(buf) => self.drop(buf, DropReason::FragmentHeldFull),
             },
             Ok(Admitted::Pass(learned, id)) => {
-                self.pass_fragment(port, buf, meta, learned);
+                let refused = !self.pass_fragment(port, buf, meta, learned) && meta.fragment_offset() == 0;
                 while let Some((buf, port)) = self.fragments.next_held(id) {
                     self.counters.count(Event::Released, 1);
                     self.pass_held(port, buf, learned);
+                }
+                if refused {
+                    self.fragments.refuse(id);
                 }
                 self.fragments.finish(id);
             }
@@ -98,19 +101,23 @@ impl<I: Io> Worker<I> {
     fn pass_held(&mut self, port: PortId, buf: I::Buf, learned: Learned) {
         let Some(framing) = self.rules.framing(port) else { return self.drop(buf, DropReason::NoRoute) };
         match packet::parse(buf.data(), framing) {
-            Ok(Parsed::Ip(meta)) => self.pass_fragment(port, buf, meta, learned),
+            Ok(Parsed::Ip(meta)) => {
+                self.pass_fragment(port, buf, meta, learned);
+            }
             Ok(Parsed::Arp(_)) | Err(_) => self.drop(buf, DropReason::FrameTooShort),
         }
     }
 
-    /// A fragment whose ports are known: to its session's owner.
-    fn pass_fragment(&mut self, port: PortId, buf: I::Buf, meta: Meta, learned: Learned) {
+    /// A fragment whose ports are known: to its session's owner. Says whether it went on, as far as can be told here:
+    /// another worker's verdict is not waited for.
+    fn pass_fragment(&mut self, port: PortId, buf: I::Buf, meta: Meta, learned: Learned) -> bool {
         let key = Key { ident: learned.ident, ..meta.key };
         let owner = self.owner_of_key(self.rules.side(port), &key);
         if owner == self.me {
-            self.judge(port, buf, meta, Why::Learned(learned));
+            self.judge_learned(port, buf, &meta, learned)
         } else {
             self.hand_over(buf, owner, port, Why::Learned(learned));
+            true
         }
     }
 

@@ -4,7 +4,7 @@ use crate::lab::*;
 use dataplane::policy::FragmentLimits;
 use dataplane::verdict::{DropReason, Event};
 use std::collections::HashSet;
-use testkit::{Frame, SYN, Seen, endpoint, fragments, reassemble};
+use testkit::{Frame, IntoEndpoint, SYN, Seen, endpoint, fragments, reassemble};
 
 fn payload(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n * 7 + n / 256) as u8).collect()
@@ -244,6 +244,109 @@ fn one_hosts_fragments_leave_room_for_the_others() {
     pieces.reverse();
     assert_eq!(through(&mut lab, INSIDE, OUTSIDE, pieces).payload.len(), 2000);
     lab.wait(3 * S);
+}
+
+/// The first piece of a datagram that the others never follow.
+fn first_piece(from: impl IntoEndpoint, to: impl IntoEndpoint, id: u16) -> Vec<u8> {
+    fragments(&Frame::udp(from, to).id(id).payload(payload(2000)).build(), 1500).swap_remove(0)
+}
+
+/// What X answers reaches A, the last piece first.
+#[track_caller]
+fn assert_answered(lab: &mut Lab, n: std::net::SocketAddrV4, id: u16) {
+    let mut pieces = fragments(&Frame::udp((X, 53), n).id(id).payload(payload(2000)).build(), 1500);
+    pieces.reverse();
+    assert_eq!(through(lab, OUTSIDE, INSIDE, pieces).payload, payload(2000));
+}
+
+// Row 18: a datagram counts until it is whole or its time is over, not until its first piece came
+#[test]
+fn one_hosts_first_pieces_leave_room_for_the_others() {
+    let mut lab =
+        Lab::with(|p| p.fragments = FragmentLimits { datagrams: 64, held: 32, per_datagram: 8 }).off_the_record();
+    for id in 0..1000 {
+        lab.put(INSIDE, first_piece((A, 5000), (X, 53), id));
+    }
+    let mut pieces = fragments(&Frame::udp((B, 5000), (X, 53)).id(7).payload(payload(2000)).build(), 1500);
+    pieces.reverse();
+    assert_eq!(through(&mut lab, INSIDE, OUTSIDE, pieces).payload.len(), 2000);
+    // And when the time is over, A's own pass again.
+    lab.wait(3 * S);
+    let pieces = fragments(&Frame::udp((A, 5000), (X, 53)).id(7).payload(payload(2000)).build(), 1500);
+    assert_eq!(through(&mut lab, INSIDE, OUTSIDE, pieces).payload.len(), 2000);
+}
+
+// Row 18: nor do a stranger's first pieces, to where nobody is, keep out the answers that the inside waits for
+#[test]
+fn one_strangers_first_pieces_leave_room_for_the_answers() {
+    let mut lab =
+        Lab::with(|p| p.fragments = FragmentLimits { datagrams: 64, held: 32, per_datagram: 8 }).off_the_record();
+    let n = lab.udp((A, 5000), (X, 53));
+    for id in 0..1000 {
+        lab.put(OUTSIDE, first_piece((Y, 9), (P, 9), id));
+    }
+    assert_answered(&mut lab, n, 7);
+}
+
+// Row 18: a datagram whose first piece was refused gives up its place when another wants it
+#[test]
+fn refused_first_pieces_of_many_strangers_leave_room_for_the_answers() {
+    let mut lab = Lab::single(|p| p.fragments = FragmentLimits { datagrams: 64, held: 32, per_datagram: 8 });
+    let n = lab.udp((A, 5000), (X, 53));
+    for id in 0..1000u16 {
+        let stranger = std::net::Ipv4Addr::from_bits(0x0800_0000 + u32::from(id) * 7);
+        lab.put(OUTSIDE, first_piece((stranger, 9), (P, 9), id)).dropped(DropReason::Unsolicited);
+    }
+    assert_answered(&mut lab, n, 7);
+}
+
+// Row 18: what waits is bounded for each source
+#[test]
+fn one_strangers_held_pieces_leave_room_for_the_answers() {
+    let mut lab = Lab::with(|_| {}).off_the_record();
+    let n = lab.udp((A, 5000), (X, 53));
+    for id in 0..16 {
+        for piece in 1..65 {
+            let frame = Frame::ip(17, Y, P).id(id).fragment(piece * 8, true).payload(vec![0; 8]);
+            assert!(lab.put(OUTSIDE, frame).is_silent());
+        }
+    }
+    assert_answered(&mut lab, n, 7);
+    lab.wait(3 * S);
+}
+
+// Row 18: and for the outside
+#[test]
+fn many_strangers_held_pieces_leave_room_for_the_inside() {
+    let mut lab = Lab::with(|_| {}).off_the_record();
+    for id in 0..1000u16 {
+        let stranger = std::net::Ipv4Addr::from_bits(0x0800_0000 + u32::from(id) * 7);
+        let frame = Frame::ip(17, stranger, P).id(id).fragment(1480, true).payload(vec![0; 8]);
+        assert!(lab.put(OUTSIDE, frame).is_silent());
+    }
+    let mut pieces = fragments(&Frame::udp((A, 5000), (X, 53)).id(7).payload(payload(4000)).build(), 1500);
+    pieces.reverse();
+    assert_eq!(through(&mut lab, INSIDE, OUTSIDE, pieces).payload.len(), 4000);
+    lab.wait(3 * S);
+}
+
+// Row 18: the largest datagram, in whatever order
+#[test]
+fn every_second_piece_of_a_large_datagram_may_come_first() {
+    let mut lab = Lab::new();
+    let mut id = 0;
+    for len in [30_000, 65_000] {
+        let cut = |id| fragments(&Frame::udp((A, 5000), (X, 53)).id(id).payload(payload(len)).build(), 1500);
+        let count = cut(0).len();
+        let evens_first = (0..count).step_by(2).chain((1..count).step_by(2));
+        let odds_first = (1..count).step_by(2).chain((0..count).step_by(2));
+        for order in [evens_first.collect::<Vec<_>>(), odds_first.collect(), (0..count).rev().collect()] {
+            id += 1;
+            let pieces = cut(id);
+            let sorted = order.iter().map(|&i| pieces[i].clone()).collect();
+            assert_eq!(through(&mut lab, INSIDE, OUTSIDE, sorted).payload, payload(len));
+        }
+    }
 }
 
 #[test]
