@@ -7,7 +7,7 @@
 use super::Worker;
 use super::errors::Tell;
 use super::tag::{Tag, Why};
-use super::waiting::PER_NEIGHBOUR;
+use super::waiting::{self, PER_NEIGHBOUR};
 use crate::flow::session::{Session, SessionId, flags};
 use crate::io::{Buf, Io};
 use crate::link::neighbour::{HopId, Resolved};
@@ -495,7 +495,10 @@ impl<I: Io> Worker<I> {
         if let Some((port, addr)) = self.hops.ask_now(hop, self.now) {
             self.send_arp_request(port, addr, None);
         }
-        if !self.waiting.has_room() || self.hops.count_waiting(hop, 1) > PER_NEIGHBOUR {
+        if !self.waiting.has_room() {
+            return self.drop(buf, DropReason::NeighbourQueueFull);
+        }
+        if self.hops.count_waiting(hop, 1) > PER_NEIGHBOUR {
             self.hops.count_waiting(hop, -1);
             return self.drop(buf, DropReason::NeighbourQueueFull);
         }
@@ -507,7 +510,7 @@ impl<I: Io> Worker<I> {
     /// A next hop is known now: what waited for it is judged anew.
     pub(super) fn release_waiting(&mut self, hop: HopId) {
         // No more than may wait, even if one waits again.
-        for _ in 0..PER_NEIGHBOUR {
+        for _ in 0..waiting::CAPACITY {
             let Some((port, tag, buf)) = self.waiting.take(hop) else { return };
             self.hops.count_waiting(hop, -1);
             self.counters.count(Event::Released, 1);

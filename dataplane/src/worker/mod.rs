@@ -23,7 +23,7 @@ mod waiting;
 
 use crate::flow::session::Sessions;
 use crate::io::{Burst, Io};
-use crate::link::neighbour::{Due, HopId, Neighbours};
+use crate::link::neighbour::{Due, HopId, Neighbours, Resolved};
 use crate::nat::Nat;
 use crate::nat::fragments::Fragments;
 use crate::nat::held_syn::HeldSyns;
@@ -35,6 +35,8 @@ use waiting::Waiting;
 
 /// Neighbours looked at in a millisecond.
 const NEIGHBOURS_PER_TICK: usize = 64;
+/// Waiting packets whose next hop is looked at in a millisecond.
+const WAITERS_PER_TICK: usize = 8;
 
 /// See the module.
 pub struct Worker<I: Io> {
@@ -174,6 +176,9 @@ impl<I: Io> Worker<I> {
                 Some(Due::Failed(hop)) => self.refuse_waiting(hop),
             }
         }
+        for _ in 0..WAITERS_PER_TICK {
+            self.look_at_waiter();
+        }
         while let Some(id) = self.fragments.overdue(self.now) {
             while let Some((buf, _)) = self.fragments.next_held(id) {
                 self.counters.count(Event::Released, 1);
@@ -183,6 +188,16 @@ impl<I: Io> Worker<I> {
         }
         while let Some(syn) = self.syns.pop_due(self.now) {
             self.answer_held_syn(&syn);
+        }
+    }
+
+    /// Nothing waits for a next hop that is known, or failed, or is none any more: whatever led there, it ends here.
+    fn look_at_waiter(&mut self) {
+        let Some(hop) = self.waiting.look() else { return };
+        match self.hops.resolve(hop) {
+            Some(Resolved::Asking) => {}
+            Some(Resolved::Ready(..)) => self.release_waiting(hop),
+            Some(Resolved::Failed) | None => self.refuse_waiting(hop),
         }
     }
 
@@ -218,5 +233,35 @@ impl<I: Io> Worker<I> {
             }
             self.fragments.forget(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::memory::{Frame, Memory};
+    use crate::policy::Policy;
+    use crate::types::{Mac, PortId};
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn what_waits_for_a_next_hop_that_is_gone_or_known_does_not_stay() {
+        let rules = Arc::new(Rules::new(Policy::default(), 1));
+        let io = Memory::joined(1, 0, 16).remove(0);
+        let mut w = Worker::new(io, WorkerId(0), rules, Arc::new(Counters::default()), Tick(0));
+        let known = w.hops.add_static(PortId(0), Ipv4Addr::new(10, 0, 0, 1), Mac([2; 6]), Tick(0)).unwrap();
+        for _ in 0..20 {
+            for hop in [known, HopId::NONE] {
+                w.counters.count(Event::Held, 1);
+                w.waiting.put(hop, PortId(0), 0, Frame::new(&[]));
+            }
+        }
+        for now in 1..10 {
+            w.poll(Tick(now));
+        }
+        assert!(w.waiting.take_any().is_none());
+        // What is judged anew came by a port that there is not.
+        assert_eq!([DropReason::NeighbourUnresolved, DropReason::NoRoute].map(|r| w.counters.drops(r)), [20, 20]);
+        assert_eq!(w.counters.events(Event::Released), 40);
     }
 }

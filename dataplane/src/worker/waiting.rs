@@ -6,7 +6,7 @@ use crate::types::PortId;
 /// Packets that one neighbour may keep waiting (RFC 1122 §2.3.2.2 asks for at least one).
 pub(super) const PER_NEIGHBOUR: u8 = 4;
 /// Packets that wait at all, a worker.
-const CAPACITY: usize = 256;
+pub(super) const CAPACITY: usize = 256;
 
 struct Waiter<B> {
     hop: HopId,
@@ -18,13 +18,14 @@ struct Waiter<B> {
 /// See the module.
 pub(super) struct Waiting<B> {
     waiters: Vec<Waiter<B>>,
+    looked_at: usize,
 }
 
 impl<B> Waiting<B> {
     /// Room for 256.
     #[must_use]
     pub(super) fn new() -> Self {
-        Self { waiters: Vec::with_capacity(CAPACITY) }
+        Self { waiters: Vec::with_capacity(CAPACITY), looked_at: 0 }
     }
 
     /// Whether there is room.
@@ -43,6 +44,12 @@ impl<B> Waiting<B> {
         let at = self.waiters.iter().position(|w| w.hop == hop)?;
         let w = self.waiters.remove(at);
         Some((w.port, w.tag, w.buf))
+    }
+
+    /// The next hop of one of the packets that wait, each in turn.
+    pub(super) fn look(&mut self) -> Option<HopId> {
+        self.looked_at = if self.looked_at + 1 < self.waiters.len() { self.looked_at + 1 } else { 0 };
+        self.waiters.get(self.looked_at).map(|w| w.hop)
     }
 
     /// Takes any packet: for the end.

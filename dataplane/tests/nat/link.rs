@@ -51,6 +51,41 @@ fn four_packets_wait_for_a_next_hop_and_keep_their_order() {
     assert_eq!(lab.sessions(), 1);
 }
 
+// What is refused for want of room leaves no trace in what a neighbour may keep waiting
+#[test]
+fn what_waits_when_there_is_no_room_for_more_goes_when_its_next_hop_answers() {
+    let mut lab = Lab::single(|p| {
+        p.neighbours.retain(|n| n.addr == addr(A));
+        p.sizes.neighbours = 4096;
+    });
+    let host = |n: u8| std::net::Ipv4Addr::new(203, 0, 113, 100 + n);
+    // How many of ten datagrams to a host wait.
+    let wait = |lab: &mut Lab, n: u8| {
+        let refused = |mark| {
+            let drops = lab.put(INSIDE, Frame::udp((A, 5000), (host(n), 53)).payload(vec![mark])).drops;
+            assert!(drops.keys().all(|r| *r == DropReason::NeighbourQueueFull), "{drops:?}");
+            !drops.is_empty()
+        };
+        10 - (1..=10).map(refused).filter(|refused| *refused).count()
+    };
+    let each = wait(&mut lab, 0);
+    let full = (1..100).find(|&n| wait(&mut lab, n) < each).unwrap();
+    for n in [0, full, 0, full] {
+        assert_eq!(wait(&mut lab, n), 0, "there is no room");
+    }
+    let answer = |lab: &mut Lab, n: u8| {
+        let o = lab.put(OUTSIDE, Frame::arp_reply([2, 0, 0, 0, 9, n], host(n), OUTSIDE_MAC, P));
+        payloads(o.at(OUTSIDE)).len()
+    };
+    assert_eq!(answer(&mut lab, 1), each);
+    assert_eq!(wait(&mut lab, 0), 0, "its share is still full");
+    for n in [0].into_iter().chain(2..full) {
+        assert_eq!(answer(&mut lab, n), each, "host {n}");
+    }
+    lab.wait(4 * S);
+    assert!(lab.finish().is_empty());
+}
+
 // RFC 1122 §2.3.2.1: once a second; then the senders are told
 #[test]
 fn three_requests_without_an_answer_fail_what_waits() {
