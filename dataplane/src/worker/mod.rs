@@ -37,6 +37,10 @@ use waiting::Waiting;
 const NEIGHBOURS_PER_TICK: usize = 64;
 /// Waiting packets whose next hop is looked at in a millisecond.
 const WAITERS_PER_TICK: usize = 8;
+/// Overdue fragments and their datagrams given up in a millisecond.
+const FRAGMENTS_PER_TICK: usize = 64;
+/// Held SYNs answered in a millisecond.
+const SYNS_PER_TICK: usize = 64;
 
 /// See the module.
 pub struct Worker<I: Io> {
@@ -179,14 +183,18 @@ impl<I: Io> Worker<I> {
         for _ in 0..WAITERS_PER_TICK {
             self.look_at_waiter();
         }
-        while let Some(id) = self.fragments.overdue(self.now) {
-            while let Some((buf, _)) = self.fragments.next_held(id) {
-                self.counters.count(Event::Released, 1);
-                self.drop(buf, DropReason::FragmentTimeout);
+        for _ in 0..FRAGMENTS_PER_TICK {
+            let Some(id) = self.fragments.overdue(self.now) else { break };
+            match self.fragments.next_held(id) {
+                Some((buf, _)) => {
+                    self.counters.count(Event::Released, 1);
+                    self.drop(buf, DropReason::FragmentTimeout);
+                }
+                None => self.fragments.forget(id),
             }
-            self.fragments.forget(id);
         }
-        while let Some(syn) = self.syns.pop_due(self.now) {
+        for _ in 0..SYNS_PER_TICK {
+            let Some(syn) = self.syns.pop_due(self.now) else { break };
             self.answer_held_syn(&syn);
         }
     }

@@ -349,6 +349,24 @@ fn every_second_piece_of_a_large_datagram_may_come_first() {
     }
 }
 
+// ARCHITECTURE: periodic work has a budget a turn
+#[test]
+fn pieces_are_given_up_a_bounded_number_at_a_time() {
+    let mut lab = Lab::single(|p| p.fragments = FragmentLimits { datagrams: 4096, held: 1024, per_datagram: 64 });
+    for n in 0..200u16 {
+        let host = std::net::Ipv4Addr::new(192, 168, 50, 2 + (n % 4) as u8);
+        lab.put(INSIDE, Frame::ip(17, host, X).id(n).fragment(1480, true).payload(vec![0; 8]));
+    }
+    lab.wait_quietly(2 * S - 1);
+    let mut dropped = 0;
+    for _ in 0..10 {
+        let now: u64 = lab.wait(1).drops.values().sum();
+        assert!(now <= 64, "{now} at once");
+        dropped += now;
+    }
+    assert_eq!(dropped, 200);
+}
+
 #[test]
 fn later_pieces_of_a_refused_datagram_are_refused() {
     let mut lab = Lab::with(|p| p.limits.sessions = 0);

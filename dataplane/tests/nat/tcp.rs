@@ -146,6 +146,39 @@ fn each_refused_connection_is_answered_once() {
     lab.wait_quietly(10 * S);
 }
 
+// Row 25: one stranger's SYNs leave room for another's
+#[test]
+fn one_strangers_syns_leave_room_for_the_answers_to_others() {
+    let mut lab = Lab::with(|p| p.reject_unsolicited_syn = true).off_the_record();
+    for port in 1..=1000 {
+        lab.put(OUTSIDE, Frame::tcp((Y, port), (P, 5000)).flags(SYN).ack(0)).dropped(DropReason::Unsolicited);
+    }
+    knock(&mut lab);
+    let o = lab.wait(7 * S);
+    assert_eq!(o.at(OUTSIDE).iter().filter(|s| s.destination.ip() == &addr(X)).count(), 1, "{o}");
+}
+
+// ARCHITECTURE: periodic work has a budget a turn
+#[test]
+fn refused_connections_are_answered_a_bounded_number_at_a_time() {
+    let mut lab = Lab::single(|p| {
+        p.reject_unsolicited_syn = true;
+        p.icmp_error_rate = 1_000_000;
+    });
+    for n in 0..200u16 {
+        let stranger = std::net::Ipv4Addr::new(198, 51, 100, 100 + (n / 10) as u8);
+        lab.put(OUTSIDE, Frame::tcp((stranger, 1 + n), (P, 5000)).flags(SYN).ack(0)).dropped(DropReason::Unsolicited);
+    }
+    lab.wait_quietly(6 * S - 1);
+    let mut answered = 0;
+    for _ in 0..10 {
+        let now = lab.wait(1).at(OUTSIDE).len();
+        assert!(now <= 64, "{now} at once");
+        answered += now;
+    }
+    assert_eq!(answered, 200);
+}
+
 // Row 25: only SYNs are answered
 #[test]
 fn other_unsolicited_segments_are_never_answered() {
