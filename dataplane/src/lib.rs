@@ -29,6 +29,7 @@
     )
 )]
 
+pub mod budget;
 pub mod flow;
 pub mod io;
 pub mod link;

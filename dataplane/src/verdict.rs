@@ -107,7 +107,7 @@ drop_reasons! {
     NeighbourUnresolved = "neighbour_unresolved",
     /// Too many packets wait for the next hop's ARP answer already.
     NeighbourQueueFull = "neighbour_queue_full",
-    /// More neighbours than the table holds.
+    /// More neighbours than the table holds, or more that do not answer than it has room for. Does a host scan a network?
     NeighbourTableFull = "neighbour_table_full",
     /// From outside, and nothing inside asked for it.
     Unsolicited = "unsolicited",

@@ -13,6 +13,10 @@ pub struct Heard {
     pub learn: Option<(Ipv4Addr, Mac, bool)>,
     /// Answer that this address of ours is here.
     pub answer: Option<Ipv4Addr>,
+    /// It asks for an address of ours, or answers one.
+    pub to_us: bool,
+    /// Its sender only tells where he is [RFC 5227 §3].
+    pub announcement: bool,
 }
 
 /// Malformed, or somebody uses an address of ours.
@@ -40,7 +44,7 @@ pub fn hear(packet: &[u8], port: PortId, rules: &Rules) -> Result<Heard, Invalid
         Mac(a.sender_mac),
         request && ours,
     ));
-    Ok(Heard { learn, answer: (request && ours).then_some(target) })
+    Ok(Heard { learn, answer: (request && ours).then_some(target), to_us: ours, announcement: sender == target })
 }
 
 /// Turns a request in place into our answer: `our` address is at `mac`. `frame` begins at its Ethernet header, and the

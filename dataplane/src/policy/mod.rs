@@ -240,7 +240,8 @@ pub struct Policy {
     pub refusal: Refusal,
     /// Believe only resets inside the window.
     pub check_reset: bool,
-    /// ICMP errors that the box sends, a second and worker.
+    /// ICMP errors that the box sends, a second and worker: so many "fragmentation needed" and so many others to the
+    /// inside, and the same to the outside; four times this in all. A tenth of it at once, at least 10.
     pub icmp_error_rate: u32,
     /// Time-outs.
     pub timeouts: Timeouts,

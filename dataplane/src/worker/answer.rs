@@ -13,6 +13,8 @@ use crate::wire::{eth, icmp, ipv4};
 use std::net::Ipv4Addr;
 use zerocopy::{FromBytes, big_endian::U16};
 
+/// Copies of ARP packets for other workers in a millisecond; the last packet's may be more.
+pub(super) const ARP_COPIES_PER_TICK: u32 = 64;
 /// Time to live of answers.
 const TTL: u8 = 64;
 
@@ -26,10 +28,11 @@ impl<I: Io> Worker<I> {
             Some(Err(arp::Invalid)) | None => return self.drop(buf, DropReason::ArpInvalid),
         };
         if let Some((addr, mac, create)) = heard.learn {
+            let matters = first_hand && self.matters_to_others(port, addr, &heard);
             if let Some(hop) = self.hops.learn(port, addr, mac, self.now, create && first_hand) {
                 self.release_waiting(hop);
             }
-            if first_hand {
+            if matters {
                 self.show_others(port, &buf);
             }
         }
@@ -49,9 +52,23 @@ impl<I: Io> Worker<I> {
         }
     }
 
+    /// Whether other workers could learn something that they need, and there is time to tell them. Strangers'
+    /// announcements leave half of it to what is known to matter.
+    fn matters_to_others(&self, port: PortId, sender: Ipv4Addr, heard: &arp::Heard) -> bool {
+        let reserve = if heard.to_us || (heard.announcement && self.hops.knows(port, sender)) {
+            0
+        } else if heard.announcement {
+            ARP_COPIES_PER_TICK / 2
+        } else {
+            return false;
+        };
+        self.arp_copies > reserve
+    }
+
     /// Other workers may be waiting for what came to this one's queue.
     fn show_others(&mut self, port: PortId, buf: &I::Buf) {
         let (me, workers) = (self.me, self.rules.sharding.workers());
+        self.arp_copies = self.arp_copies.saturating_sub(u32::from(workers) - 1);
         for worker in (0..workers).map(WorkerId).filter(|&w| w != me) {
             let Some(mut copy) = self.io.allocate() else { return };
             let data = buf.data();
@@ -84,38 +101,42 @@ impl<I: Io> Worker<I> {
         self.send(buf, port);
     }
 
-    /// Turns an echo request to us, or a fragment of one, into its answer [RFC 1122 §3.2.2.6].
+    /// Turns an echo request to us, or a fragment of one, into its answer [RFC 1122 §3.2.2.6]. It goes back to the
+    /// station that the request came from.
     pub(super) fn echo(&mut self, port: PortId, mut buf: I::Buf, meta: &Meta) {
-        let Some(framing) = self.rules.framing(port).copied() else { return self.drop(buf, DropReason::NoRoute) };
+        let Some(Ok(back_to)) = buf.data().get(6..12).map(<[u8; 6]>::try_from) else {
+            return self.drop(buf, DropReason::FrameTooShort);
+        };
         // An answer to a group would go to a whole link.
-        if buf.data().get(6).is_none_or(|first| first & 1 != 0) {
+        if Mac(back_to).is_group() {
             return self.drop(buf, DropReason::MartianSource);
         }
-        if !answer_echo(buf.data_mut(), meta, framing.mac) {
+        // What is not cut already may be cut now, and "do not fragment" is the asker's word, not ours; the pieces need an
+        // identification then [RFC 6864 §4.1].
+        let id = (meta.total_len > self.rules.mtu(port) && !meta.is_fragment()).then(|| self.ids.next(meta.key.src));
+        if !answer_echo(buf.data_mut(), meta, id) {
             return self.drop(buf, DropReason::TransportTooShort);
         }
-        buf.truncate(meta.end());
         self.counters.count(Event::EchoAnswered, 1);
-        self.send(buf, port);
+        self.send_ip_in_pieces(buf, meta, port, Mac(back_to));
     }
 }
 
-fn answer_echo(frame: &mut [u8], meta: &Meta, mac: Mac) -> bool {
+fn answer_echo(frame: &mut [u8], meta: &Meta, id: Option<u16>) -> bool {
     let Some((head, transport)) = frame.split_at_mut_checked(usize::from(meta.l4)) else { return false };
     if meta.class == Class::IcmpQuery {
         let Ok((m, _)) = icmp::Icmp::mut_from_prefix(transport) else { return false };
         m.kind = icmp::ECHO_REPLY;
         m.checksum = U16::new(Delta::word(u16::from(icmp::ECHO_REQUEST) << 8, 0).apply(m.checksum.get()));
     }
-    let Some((link, packet)) = head.split_at_mut_checked(usize::from(meta.l3)) else { return false };
-    let (Ok((e, _)), Ok((ip, _))) = (eth::Ethernet::mut_from_prefix(link), ipv4::Ipv4::mut_from_prefix(packet)) else {
-        return false;
-    };
-    e.dst = e.src;
-    e.src = mac.0;
+    let Some(Ok((ip, _))) = head.get_mut(usize::from(meta.l3)..).map(ipv4::Ipv4::mut_from_prefix) else { return false };
     std::mem::swap(&mut ip.src, &mut ip.dst);
-    let delta = Delta::word(u16::from(ip.ttl) << 8, u16::from(TTL) << 8);
+    let mut delta = Delta::word(u16::from(ip.ttl) << 8, u16::from(TTL) << 8);
     ip.ttl = TTL;
+    if let Some(id) = id {
+        delta = delta.and(Delta::word(ip.id.get(), id));
+        ip.id = U16::new(id);
+    }
     ip.checksum = U16::new(delta.apply(ip.checksum.get()));
     true
 }

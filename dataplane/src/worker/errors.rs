@@ -2,10 +2,11 @@
 
 use super::Worker;
 use super::output::write_link_header;
+use crate::budget::Budget;
 use crate::io::{Buf, Io};
 use crate::nat::held_syn::HeldSyn;
 use crate::packet::{self, Class, Meta, Parsed};
-use crate::types::{Direction, Mac, PortId, Tick};
+use crate::types::{Direction, Mac, PortId, Side, Tick};
 use crate::verdict::{DropReason, Event};
 use crate::wire::{checksum, eth, icmp, ipv4};
 use zerocopy::{FromBytes, IntoBytes, big_endian::U16};
@@ -30,6 +31,10 @@ impl Tell {
     pub(super) const fn fragmentation_needed(mtu: u16) -> Self {
         Self { kind: icmp::UNREACHABLE, code: icmp::unreachable::FRAGMENTATION_NEEDED, mtu }
     }
+
+    const fn is_fragmentation_needed(&self) -> bool {
+        self.kind == icmp::UNREACHABLE && self.code == icmp::unreachable::FRAGMENTATION_NEEDED
+    }
 }
 
 /// How much of a packet is quoted: the whole message stays within 576 bytes [RFC 1812 §4.3.2.3].
@@ -37,37 +42,29 @@ const QUOTE: usize = 576 - ipv4::LEN - icmp::LEN;
 /// Time to live of what the box sends.
 const TTL: u8 = 64;
 
-/// A token bucket: a second's rate, a tenth of it at once (at least 10).
-pub(super) struct Budget {
-    rate: u32,
-    /// Thousandths of a message.
-    tokens: u32,
-    filled: Tick,
+/// How many errors may be sent: to each side its own, and of those "fragmentation needed" its own, so that nobody on
+/// one side, and nothing but large packets, can use up what path MTU discovery on the other needs.
+pub(super) struct Budgets {
+    fragmentation_needed: [Budget; 2],
+    others: [Budget; 2],
 }
 
-impl Budget {
+impl Budgets {
+    /// A second's rate for each, a tenth of it at once (at least 10).
     pub(super) fn new(rate: u32, now: Tick) -> Self {
         let rate = rate.min(1_000_000);
-        let mut b = Self { rate, tokens: 0, filled: now };
-        b.tokens = b.most();
-        b
+        let each = || [(); 2].map(|()| Budget::new(rate, (rate / 10).max(10), now));
+        Self { fragmentation_needed: each(), others: each() }
     }
 
-    fn most(&self) -> u32 {
-        (self.rate / 10).max(10).saturating_mul(1000)
-    }
-
-    fn take(&mut self, now: Tick) -> bool {
-        let gained = now.since(self.filled).saturating_mul(self.rate);
-        self.tokens = self.tokens.saturating_add(gained).min(self.most());
-        self.filled = now;
-        match self.tokens.checked_sub(1000) {
-            Some(left) if self.rate > 0 => {
-                self.tokens = left;
-                true
-            }
-            _ => false,
+    fn take(&mut self, to: Side, tell: &Tell, now: Tick) -> bool {
+        let [inside, outside] =
+            if tell.is_fragmentation_needed() { &mut self.fragmentation_needed } else { &mut self.others };
+        match to {
+            Side::Inside => inside,
+            Side::Outside => outside,
         }
+        .take(now)
     }
 }
 
@@ -80,7 +77,7 @@ impl<I: Io> Worker<I> {
         if about_error || meta.fragment_offset() != 0 || self.rules.local(meta.key.src).is_some() {
             return;
         }
-        if !self.errors.take(self.now) {
+        if !self.errors.take(self.rules.side(port), &tell, self.now) {
             self.counters.count(Event::IcmpErrorsSuppressed, 1);
             return;
         }
@@ -166,19 +163,5 @@ impl<I: Io> Worker<I> {
         };
         let meta = Meta { key: syn.key, l3: syn.l3, l4, total_len, class: Class::Tcp, ..Meta::NONE };
         self.tell(syn.port, head, &meta, Tell::unreachable(icmp::unreachable::PORT));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_budget_gives_a_burst_and_then_its_rate() {
-        let mut b = Budget::new(100, Tick(0));
-        assert_eq!((0..50).filter(|_| b.take(Tick(0))).count(), 10);
-        assert!(b.take(Tick(10)) && !b.take(Tick(10)));
-        let mut none = Budget::new(0, Tick(0));
-        assert!(!none.take(Tick(1_000_000)));
     }
 }

@@ -144,7 +144,7 @@ impl<I: Io> Worker<I> {
             return Err(DropReason::HairpinOff.into());
         }
         if meta.class == Class::IcmpError {
-            return self.error_from_inside(frame, meta, reach);
+            return self.error_from_inside(port, frame, meta, reach);
         }
         if !is_translatable(meta) {
             return Err(DropReason::Protocol.into());
@@ -242,15 +242,17 @@ impl<I: Io> Worker<I> {
         if let Some(ready) = known.and_then(|hop| self.hops.ready(hop)) {
             return Ok(ready);
         }
-        let (hop, ready) = self.resolve(reach)?;
+        let host = self.nat.sessions.get(id).map_or(reach.via, |s| s.inside);
+        let (hop, ready) = self.resolve(reach, host)?;
         if let Some(s) = self.nat.sessions.get_mut(id) {
             *(if direction == Direction::Out { &mut s.hop_out } else { &mut s.hop_in }) = hop;
         }
         Ok(ready)
     }
 
-    fn resolve(&mut self, reach: Reach) -> Result<(HopId, (PortId, Mac)), Verdict> {
-        let Some(hop) = self.hops.find_or_add(reach.port, reach.via, self.now) else {
+    /// The next hop of what an inside host sends or gets.
+    fn resolve(&mut self, reach: Reach, host: Ipv4Addr) -> Result<(HopId, (PortId, Mac)), Verdict> {
+        let Some(hop) = self.hops.find_or_add(reach.port, reach.via, host, self.now) else {
             return Err(DropReason::NeighbourTableFull.into());
         };
         match self.hops.resolve(hop) {
@@ -266,17 +268,21 @@ impl<I: Io> Worker<I> {
     fn route_plain(&mut self, meta: &Meta, reach: Reach) -> Decision {
         check_ttl(meta)?;
         self.check_size(meta, reach.port)?;
-        let (_, (egress, mac)) = self.resolve(reach)?;
+        let (_, (egress, mac)) = self.resolve(reach, meta.key.src)?;
         Ok(Verdict::Route { egress, mac })
     }
 
-    fn error_from_inside(&mut self, frame: &[u8], meta: &Meta, reach: Option<Reach>) -> Decision {
+    fn error_from_inside(&mut self, port: PortId, frame: &[u8], meta: &Meta, reach: Option<Reach>) -> Decision {
         let (quote, session) = self.quoted_session(frame, meta, Direction::Out)?;
+        // Any router on the way to the host may have sent it, but that way is by the host's port.
+        if session.inside_port != port {
+            return Err(DropReason::IcmpErrorNoSession.into());
+        }
         if session.is(flags::HAIRPIN) {
             return Ok(Verdict::ErrorAround { session, quote });
         }
         let Some(reach) = reach else { return Err(DropReason::IcmpErrorNoSession.into()) };
-        let (_, (egress, mac)) = self.resolve(reach)?;
+        let (_, (egress, mac)) = self.resolve(reach, session.inside)?;
         Ok(Verdict::Error { session, quote, direction: Direction::Out, egress, mac })
     }
 
@@ -286,7 +292,7 @@ impl<I: Io> Worker<I> {
             return Err(DropReason::IcmpErrorNoSession.into());
         }
         let Some(reach) = self.rules.route(session.inside) else { return Err(DropReason::NoRoute.into()) };
-        let (_, (egress, mac)) = self.resolve(reach)?;
+        let (_, (egress, mac)) = self.resolve(reach, session.inside)?;
         Ok(Verdict::Error { session, quote, direction: Direction::In, egress, mac })
     }
 

@@ -53,7 +53,9 @@ pub struct Worker<I: Io> {
     fragments: Fragments<I::Buf>,
     syns: HeldSyns,
     ids: output::IpIds,
-    errors: errors::Budget,
+    errors: errors::Budgets,
+    /// Copies of ARP packets that other workers may get in this millisecond.
+    arp_copies: u32,
     counters: Arc<Counters>,
     tx: Vec<Burst<I::Buf>>,
     hand: Vec<Burst<I::Buf>>,
@@ -71,7 +73,7 @@ impl<I: Io> Worker<I> {
         for n in &p.neighbours {
             hops.add_static(n.port, n.addr, n.mac, now);
         }
-        let ids = output::IpIds::new(me, rules.sharding.workers(), nat.random());
+        let ids = output::IpIds::new(me, rules.sharding.workers(), p.seed, nat.random());
         Self {
             io,
             me,
@@ -81,7 +83,8 @@ impl<I: Io> Worker<I> {
             fragments: Fragments::new(p.fragments, p.timeouts.fragments, p.seed),
             syns: HeldSyns::new(),
             ids,
-            errors: errors::Budget::new(p.icmp_error_rate, now),
+            errors: errors::Budgets::new(p.icmp_error_rate, now),
+            arp_copies: answer::ARP_COPIES_PER_TICK,
             tx: p.ports.iter().map(|_| Burst::new()).collect(),
             hand: (0..rules.sharding.workers()).map(|_| Burst::new()).collect(),
             counters,
@@ -173,6 +176,7 @@ impl<I: Io> Worker<I> {
 
     /// What is due by the clock rather than by a packet; once a millisecond, bounded.
     fn sweep(&mut self) {
+        self.arp_copies = answer::ARP_COPIES_PER_TICK;
         for _ in 0..NEIGHBOURS_PER_TICK.min(self.hops.len()) {
             match self.hops.look(self.now) {
                 None => {}

@@ -2,6 +2,7 @@
 
 use super::Worker;
 use super::tag::{Tag, Why};
+use crate::flow::index::Hasher;
 use crate::io::{Buf, Burst, Io};
 use crate::types::{Mac, PortId, WorkerId};
 use crate::verdict::{DropReason, Event};
@@ -139,34 +140,88 @@ pub(super) fn write_link_header(frame: &mut [u8], from: Mac, to: Mac, vlan: Opti
 }
 
 /// IP identifications for datagrams that leave with our address and may be fragmented [RFC 6864 §5.2]: a counter for
-/// each of 256 groups of destinations. Workers draw from disjoint numbers.
+/// each of 256 groups of destinations, and for each destination another place to count from. Both are chosen by a
+/// keyed hash, so that who sees the identifications that he gets cannot tell those that others get [RFC 7739 §5.4].
+/// Workers draw from disjoint numbers.
 pub(super) struct IpIds {
+    /// Below `share`.
     next: [u16; 256],
+    /// How many numbers a worker has: the turn of one never meets another's.
+    share: u16,
     me: u16,
     workers: u16,
+    key: [u64; 2],
 }
 
 impl IpIds {
-    pub(super) fn new(me: WorkerId, workers: u8, start: u32) -> Self {
+    pub(super) fn new(me: WorkerId, workers: u8, secret: u64, start: u32) -> Self {
+        let workers = u16::from(workers).max(1);
+        let share = u16::MAX / workers;
         let mut next = [0u16; 256];
         let mut x = start;
         for n in &mut next {
             x = x.wrapping_mul(0x9e37_79b1).wrapping_add(0x7f4a_7c15);
             #[allow(clippy::cast_possible_truncation, reason = "the high half is meant")]
             {
-                *n = (x >> 16) as u16;
+                *n = (x >> 16) as u16 % share;
             }
         }
-        Self { next, me: u16::from(me.0), workers: u16::from(workers) }
+        let hasher = Hasher::new(secret ^ 0x4970_4964);
+        let key = [hasher.pair(u64::from(start), 1), hasher.pair(u64::from(start), 2) | 1];
+        Self { next, share, me: u16::from(me.0), workers, key }
     }
 
     #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "parts of a hash; the product's high half is below `share`")]
     pub(super) fn next(&mut self, dst: Ipv4Addr) -> u16 {
-        let [_, _, c, d] = dst.octets();
-        let Some(n) = self.next.get_mut(usize::from(c ^ d)) else { return 0 };
-        *n = n.wrapping_add(1);
-        // 65,536 / workers numbers each, so that the turn of one never meets another's.
-        let share = u16::MAX / self.workers;
-        (*n % share.max(1)).wrapping_mul(self.workers).wrapping_add(self.me)
+        let [a, b] = self.key;
+        let product = u128::from(u64::from(dst.to_bits()) ^ a) * u128::from(b);
+        let hash = product as u64 ^ (product >> 64) as u64;
+        let Some(n) = self.next.get_mut(usize::from(hash as u8)) else { return 0 };
+        *n = if *n + 1 < self.share { *n + 1 } else { 0 };
+        let from = ((hash >> 32) * u64::from(self.share)) >> 32;
+        let at = u32::from(*n) + from as u32;
+        let at = if at < u32::from(self.share) { at } else { at - u32::from(self.share) };
+        (at as u16).wrapping_mul(self.workers).wrapping_add(self.me)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    const DST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+
+    #[test]
+    fn no_identification_comes_twice_before_all_have_come_and_none_is_another_workers() {
+        for workers in [1u8, 3, 8, 64] {
+            let mut seen = HashSet::new();
+            for me in 0..workers {
+                let mut ids = IpIds::new(WorkerId(me), workers, 7, 1000 + u32::from(me));
+                for _ in 0..u16::MAX / u16::from(workers) {
+                    assert!(seen.insert(ids.next(DST)), "{me} of {workers}");
+                }
+                let first = ids.next(DST);
+                assert_eq!((0..u16::MAX / u16::from(workers)).map(|_| ids.next(DST)).last(), Some(first), "a turn");
+            }
+        }
+    }
+
+    /// What two destinations get of one secret, apart: constant for those who share a counter and a place.
+    fn apart(secret: u64, x: Ipv4Addr, y: Ipv4Addr) -> u16 {
+        let mut ids = IpIds::new(WorkerId(0), 1, secret, 5);
+        ids.next(y).wrapping_sub(ids.next(x))
+    }
+
+    // RFC 7739 §3: an observer's own identifications say nothing of others'
+    #[test]
+    fn what_one_destination_gets_does_not_tell_what_another_gets() {
+        // These two shared a counter whatever the secret was.
+        let (x, y) = (DST, Ipv4Addr::new(203, 0, 7, 100));
+        let differences: HashSet<_> = (0..1000).map(|secret| apart(secret, x, y)).collect();
+        assert!(differences.len() > 900, "{}", differences.len());
+        let near: HashSet<_> = (0..250).map(|d| apart(1, x, Ipv4Addr::new(198, 51, 101, d))).collect();
+        assert!(near.len() > 200, "{}", near.len());
     }
 }

@@ -3,8 +3,8 @@
 use crate::link::neighbour::HopId;
 use crate::types::PortId;
 
-/// Packets that one neighbour may keep waiting (RFC 1122 §2.3.2.2 asks for at least one).
-pub(super) const PER_NEIGHBOUR: u8 = 4;
+/// Packets that one neighbour may keep waiting (RFC 1122 §2.3.2.2 asks for at least one): the first burst of a flow.
+pub(super) const PER_NEIGHBOUR: u8 = 8;
 /// Packets that wait at all, a worker.
 pub(super) const CAPACITY: usize = 256;
 

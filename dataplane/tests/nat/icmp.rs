@@ -3,7 +3,7 @@
 use crate::lab::*;
 use dataplane::policy::{Filtering, Policy, Refusal};
 use dataplane::verdict::{DropReason, Event};
-use testkit::{Checksum, Frame, SYN, Seen, endpoint, protocol};
+use testkit::{Checksum, Frame, SYN, Seen, endpoint, protocol, reassemble};
 
 /// A router on the way, which no session knows.
 const ROUTER: &str = "192.0.2.1";
@@ -470,4 +470,57 @@ fn errors_reach_hosts_behind_forwards_and_one_to_one() {
         (seen.path(), seen.quoted().path(), seen.quoted().icmp_id()),
         (format!("{ROUTER} -> {B}"), format!("{B} -> {X}"), 7)
     );
+}
+
+// RFC 1191, RFC 5508 REQ-8: strangers and other hosts cannot silence what path MTU discovery needs
+#[test]
+fn expired_packets_do_not_keep_fragmentation_needed_from_being_told() {
+    let mut lab = Lab::single(|p| {
+        p.icmp_error_rate = 20;
+        p.ports[1].mtu = 1000;
+    });
+    let n = lab.udp((A, 5000), (X, 53));
+    let told = |o: Vec<Outcome>, port: dataplane::types::PortId| o.iter().map(|o| o.at(port).len()).sum::<usize>();
+    let outside = (0..50).map(|_| lab.put(OUTSIDE, Frame::udp((X, 53), n).ttl(1))).collect();
+    assert_eq!(told(outside, OUTSIDE), 10);
+    let inside = (0..50).map(|_| lab.put(INSIDE, Frame::udp((B, 5000), (X, 53)).ttl(1))).collect();
+    assert_eq!(told(inside, INSIDE), 10, "insiders have their own");
+    let big = || Frame::udp((A, 5000), (X, 53)).df().payload(vec![7; 1200]);
+    let too_big: Vec<_> = (0..50).map(|_| lab.put(INSIDE, big())).collect();
+    assert_eq!(too_big[0].at(INSIDE)[0].icmp().mtu(), 1000);
+    assert_eq!(told(too_big, INSIDE), 10, "and it is bounded, too");
+}
+
+// Row 38: a host of another inside network is no router on the way
+#[test]
+fn an_outbound_error_that_came_by_another_port_is_dropped() {
+    let mut lab = Lab::new();
+    let n = lab.udp((A, 5000), (X, 53));
+    let raw = lab.put(OUTSIDE, Frame::udp((X, 53), n)).raw_at(INSIDE)[0].clone();
+    lab.put(SECOND, Frame::unreachable(C, 3, &raw)).dropped(DropReason::IcmpErrorNoSession);
+    lab.put(INSIDE, Frame::unreachable(R, 3, &raw)).only(OUTSIDE);
+}
+
+// RFC 1122 §3.2.2.6, §3.3.3: the answer is as long as the question, whatever the link carries
+#[test]
+fn an_answer_to_a_long_echo_request_is_cut_for_the_link() {
+    let mut lab = Lab::with(|p| {
+        p.ports[0].mtu = 600;
+        p.ports[1].vlan = Some(7);
+        p.ports[1].mtu = 600;
+    });
+    let payload: Vec<u8> = (0..=255).cycle().take(1400).collect();
+    for df in [false, true] {
+        let ask = |from, to| {
+            let request = Frame::echo_request(from, to, 7, 9).payload(payload.clone()).id(77);
+            if df { request.df() } else { request }
+        };
+        for (port, from, to, request) in [(INSIDE, A, BOX, ask(A, BOX)), (OUTSIDE, N, P, ask(N, P).vlan(7))] {
+            let o = lab.put(port, request);
+            assert_eq!(o.at(port).len(), 3, "{o}");
+            let seen = Seen::read(&reassemble(o.raw_at(port)).unwrap()).unwrap();
+            assert_eq!((seen.path(), seen.icmp().kind), (format!("{to} -> {from}"), 0));
+            assert_eq!((seen.icmp().id(), seen.icmp().seq(), &seen.payload), (7, 9, &payload));
+        }
+    }
 }

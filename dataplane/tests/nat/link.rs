@@ -2,10 +2,10 @@
 
 use crate::forwards::{B_OUT, one_to_one};
 use crate::lab::*;
-use dataplane::policy::Policy;
+use dataplane::policy::{Net, Policy};
 use dataplane::types::PortId;
 use dataplane::verdict::{DropReason, Event};
-use testkit::{BROADCAST_MAC, Frame, SYN, Seen, endpoint, fragments, protocol, reassemble};
+use testkit::{BROADCAST_MAC, Frame, SYN, Seen, Transport, endpoint, fragments, protocol, reassemble};
 
 /// Nobody is known beforehand. One worker: each learns its neighbours by itself, see `workers`.
 fn strangers() -> Lab {
@@ -39,15 +39,15 @@ fn the_first_packet_asks_for_its_next_hop_and_goes_when_that_answers() {
 
 // RFC 1122 §2.3.2.2
 #[test]
-fn four_packets_wait_for_a_next_hop_and_keep_their_order() {
+fn eight_packets_wait_for_a_next_hop_and_keep_their_order() {
     let mut lab = strangers();
-    for n in 1..=4 {
+    for n in 1..=8 {
         assert!(lab.put(INSIDE, datagram(n)).drops.is_empty());
     }
-    lab.put(INSIDE, datagram(5)).dropped(DropReason::NeighbourQueueFull);
+    lab.put(INSIDE, datagram(9)).dropped(DropReason::NeighbourQueueFull);
     assert_eq!(lab.events(Event::ArpRequests), 1);
     let o = g_answers(&mut lab);
-    assert_eq!(payloads(o.at(OUTSIDE)), [1, 2, 3, 4]);
+    assert_eq!(payloads(o.at(OUTSIDE)), [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(lab.sessions(), 1);
 }
 
@@ -489,5 +489,124 @@ fn other_protocols_do_not_pass_the_nat() {
     for number in [2, protocol::IPV6, protocol::GRE, protocol::ESP, protocol::AH, 89, 132, 255] {
         lab.put(INSIDE, Frame::ip(number, A, X).payload(&[0; 40][..])).dropped(DropReason::Protocol);
         lab.put(OUTSIDE, Frame::ip(number, X, P).payload(&[0; 40][..])).dropped(DropReason::Protocol);
+    }
+}
+
+/// The outside and the second inside network are large, and so is what may be asked for.
+fn wide(neighbours: usize) -> Lab {
+    Lab::single(|p| {
+        p.neighbours.clear();
+        p.sizes.neighbours = neighbours;
+        p.ports[0].addresses = vec![(addr(BOX), Net::of(addr(BOX), 16))];
+        p.ports[1].addresses = vec![(addr(P), Net::of(addr(P), 16))];
+        p.ports[2].addresses = vec![(addr("10.0.0.1"), Net::of(addr("10.0.0.1"), 16))];
+        p.routes.clear();
+    })
+}
+
+/// A's datagrams to 1100 hosts of 203.0.0.0/16 or 10.0.0.0/16 that nobody is.
+fn sweep(first: u8, second: u8) -> impl Iterator<Item = Frame<'static>> {
+    let hosts = (0..1100u16).map(move |n| [first, second, 20 + (n / 200) as u8, 1 + (n % 200) as u8]);
+    hosts.map(|h| Frame::udp((A, 5000), (std::net::Ipv4Addr::from(h), 53)))
+}
+
+fn requests(seen: &[Seen]) -> Vec<std::net::Ipv4Addr> {
+    let asked = seen.iter().filter(|s| matches!(s.transport, Transport::Arp(_)));
+    asked.map(|s| *s.destination.ip()).collect()
+}
+
+// RFC 1122 §2.3.2.1: a host that sends to everybody takes a part of the table, and the others go on
+#[test]
+fn a_host_that_sweeps_a_network_leaves_the_others_room() {
+    for (first, second, port, other) in [(203, 0, OUTSIDE, N), (10, 0, SECOND, C)] {
+        let mut lab = wide(1024);
+        let o = lab.put_all(INSIDE, sweep(first, second));
+        assert_eq!(requests(o.at(port)).len(), 1024 / 16);
+        assert_eq!(o.drops.into_iter().collect::<Vec<_>>(), [(DropReason::NeighbourTableFull, 1100 - 64)]);
+        let request = lab.put(INSIDE, Frame::udp((B, 5000), (other, 53)).payload(b"x")).only(port);
+        assert_eq!(request.arp().operation, 1);
+        let ours = *request.source.ip();
+        let mac = [INSIDE_MAC, OUTSIDE_MAC, SECOND_MAC][port.index()];
+        assert_eq!(lab.put(port, Frame::arp_reply(mac_of(other), other, mac, ours)).only(port).payload, b"x");
+    }
+}
+
+// A host that nobody asks for floods no link: 256 at once, then 1000 a second
+#[test]
+fn requests_for_many_neighbours_are_spread_over_time() {
+    let mut lab = wide(65_536);
+    let mut asked: std::collections::HashSet<_> =
+        requests(lab.put_all(INSIDE, sweep(203, 0)).at(OUTSIDE)).into_iter().collect();
+    assert_eq!(asked.len(), 256);
+    let second = requests(lab.wait(S).at(OUTSIDE));
+    assert!((500..=1000).contains(&second.len()), "{}", second.len());
+    asked.extend(second);
+    asked.extend(requests(lab.wait(7 * S).at(OUTSIDE)));
+    assert_eq!(asked.len(), 1100, "each is asked for in the end");
+}
+
+// Whoever invents senders fills a quarter of the table
+#[test]
+fn requests_to_us_from_invented_senders_leave_room() {
+    let mut lab = wide(1024);
+    let senders = (0..1100u16).map(|n| [192, 168, 20 + (n / 200) as u8, 1 + (n % 200) as u8]);
+    let o =
+        lab.put_all(INSIDE, senders.map(|s| Frame::arp_request([2, 7, 7, 7, 7, 7], std::net::Ipv4Addr::from(s), BOX)));
+    assert_eq!(o.at(INSIDE).len(), 1100, "each is answered");
+    assert_eq!(lab.put(INSIDE, datagram(1)).only(OUTSIDE).arp().operation, 1);
+    assert_eq!(payloads(g_answers(&mut lab).at(OUTSIDE)), [1]);
+    let many = lab.put_all(INSIDE, sweep(203, 0).take(64));
+    assert_eq!((requests(many.at(OUTSIDE)).len(), many.drops.len()), (64, 0));
+}
+
+// RFC 1122 §2.3.2.1: a neighbour whose Ethernet address changed without a word
+#[test]
+fn the_last_probe_of_an_old_neighbour_asks_everybody() {
+    let mut lab = acquainted();
+    lab.wait_quietly(61 * S);
+    lab.put(INSIDE, datagram(2)).only(OUTSIDE);
+    let probes: Vec<_> = lab.wait(2_500).at(OUTSIDE).iter().map(|s| s.destination_mac).collect();
+    assert_eq!(probes, [G_MAC, G_MAC, BROADCAST_MAC]);
+    let moved = [2, 9, 9, 9, 9, 9];
+    lab.put(OUTSIDE, Frame::arp_reply(moved, G, OUTSIDE_MAC, P));
+    assert_eq!(lab.put(INSIDE, datagram(3)).only(OUTSIDE).destination_mac, moved);
+    lab.wait_quietly(50 * S);
+}
+
+// What other workers cannot use is not copied to them
+#[test]
+fn only_arp_that_matters_is_shown_to_the_other_workers() {
+    let mut lab = Lab::over(8, |p| p.neighbours.clear());
+    for _ in 0..100 {
+        lab.put_at(0, INSIDE, Frame::arp_request(mac_of(A), A, B));
+        lab.put_at(0, INSIDE, Frame::arp_reply(mac_of(A), A, mac_of(B), B));
+    }
+    assert_eq!(lab.events(Event::HandedOff), 0);
+    lab.put_at(0, INSIDE, Frame::arp_request(mac_of(A), A, BOX));
+    assert_eq!(lab.events(Event::HandedOff), 7, "it asks for us");
+    lab.put_at(0, OUTSIDE, Frame::arp_reply(G_MAC, G, OUTSIDE_MAC, P));
+    assert_eq!(lab.events(Event::HandedOff), 14, "it answers us");
+    lab.put_at(0, INSIDE, Frame::gratuitous_arp(mac_of(A), A));
+    assert_eq!(lab.events(Event::HandedOff), 21, "somebody known moved");
+}
+
+// A flood of ARP at one worker is no flood at the others
+#[test]
+fn copies_for_other_workers_are_bounded_in_a_millisecond() {
+    let mut lab = Lab::over(8, |p| p.neighbours.clear());
+    for n in 1..=3 {
+        for _ in 0..300 {
+            lab.queue(0, OUTSIDE, Frame::gratuitous_arp(mac_of(N), N));
+        }
+        lab.settle();
+        let announced = lab.events(Event::HandedOff);
+        assert!(announced <= n * 70 - 30, "strangers' announcements leave room: {announced}");
+        for _ in 0..300 {
+            lab.queue(0, OUTSIDE, Frame::arp_reply(G_MAC, G, OUTSIDE_MAC, P));
+        }
+        lab.settle();
+        let all = lab.events(Event::HandedOff);
+        assert!(all > announced && all <= n * 70, "{all}");
+        lab.wait(1);
     }
 }

@@ -267,7 +267,7 @@ fn provoked() -> Vec<(DropReason, fn() -> Lab)> {
                 },
             )
         }),
-        (D::NeighbourQueueFull, || lab(|p| p.neighbours.clear(), |l| (0..5).for_each(|_| flow(l)))),
+        (D::NeighbourQueueFull, || lab(|p| p.neighbours.clear(), |l| (0..9).for_each(|_| flow(l)))),
         (D::NeighbourTableFull, || {
             lab(
                 |p| {
