@@ -29,7 +29,7 @@ lint: ## formatting, clippy and shellcheck; a warning is an error
 	cargo clippy --workspace --all-targets -- -D warnings
 	shellcheck .ci/run scripts/*.sh
 
-bench: build ## packets per second, against others in the same run
+bench: build ## packets per second, against dpdk-testpmd in the same run
 	scripts/setup.sh bench
 	scripts/bench.sh
 

@@ -44,10 +44,10 @@ fi
 # Median of testpmd's own rate for the port that sends, the first and the last second left out.
 testpmd() { # mode sessions
     local log=$work/testpmd.log
-    (sleep $((seconds + 5))) | timeout -k 5 60 dpdk-testpmd -l 0,1 "${memory[@]}" --no-pci --no-telemetry \
+    timeout -s INT -k 5 $((seconds + 5 + $2 / 250000)) dpdk-testpmd -l 0,1 "${memory[@]}" --no-pci --no-telemetry \
         --vdev "net_pcap0,rx_pcap=$work/$2.pcap,infinite_rx=1" --vdev net_null0,no-rx=1 -- \
         --forward-mode="$1" --nb-cores=1 --total-num-mbufs=$(($2 + 16384)) --auto-start --stats-period=1 \
-        >"$log" 2>&1 || true
+        </dev/null >"$log" 2>&1 || true
     grep -o 'Tx-pps: *[0-9]*' "$log" | awk '{print $2}' | awk 'NR % 2 == 0 && $1 > 0' | sed '1d;$d' | median
 }
 median() { sort -n | awk '{v[NR] = $1} END {if (NR) print (NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2); else print 0}'; }

@@ -231,8 +231,12 @@ pub(crate) fn read(document: &Document<'_>, mut table: Table<'_>) -> Draft {
 
 fn nat_ports(node: &Node<'_>) -> Result<RangeInclusive<u16>, Mistake> {
     let ports = ports(node)?;
+    if *ports.end() < 1024 {
+        let message = "inside ports from 1024 on get outside ports from 1024 on (RFC 4787 REQ-3a), and there are none";
+        return Err(Mistake::write(message, "\"1024-65535\""));
+    }
     if *ports.start() < 1024 {
-        let message = format!("ports from {} on are well-known ones, which some servers trust", ports.start());
+        let message = "ports below 1024 serve inside ports below 1024 whatever is written here (RFC 4787 REQ-3a)";
         node.warn(message, "write: \"1024-65535\"");
     }
     let count = count_ports(&ports);

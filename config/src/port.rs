@@ -37,7 +37,7 @@ pub struct Port {
     pub vlan: Option<Located<u16>>,
     /// The MAC address to use in place of the device's own.
     pub mac: Option<Located<MacAddr>>,
-    /// How many RX and TX queues, 1 to 64; as many as there are workers if not given.
+    /// How many receive queues, 1 to 64; as many as there are workers if not given, and never more.
     pub queues: Option<Located<u16>>,
     /// Descriptors of an RX queue, a power of two from 64 to 32768.
     pub rx_descriptors: Located<u16>,

@@ -1,7 +1,8 @@
 //! `underpass check`: everything that is wrong with a configuration, at once.
 
 use crate::{engine, machine, run};
-use config::{Diagnostic, Severity};
+use config::Severity;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,11 +17,14 @@ pub(crate) fn check(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
             (all, Some(checked.model))
         }
     };
+    let mut out = std::io::stdout().lock();
     let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
     if json {
-        println!("{}", serde_json::to_string_pretty(&diagnostics)?);
+        writeln!(out, "{}", serde_json::to_string_pretty(&diagnostics)?)?;
     } else {
-        print_all(&diagnostics);
+        for d in &diagnostics {
+            writeln!(out, "{d}")?;
+        }
     }
     if errors > 0 {
         eprintln!("{errors} error(s), {} warning(s): it cannot be run", diagnostics.len() - errors);
@@ -30,20 +34,15 @@ pub(crate) fn check(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
         let workers = machine::places(&model.runtime().workers.value, &machine::cpus())?.len();
         let plans = run::plans(&model);
         let buffers = engine::buffer_bytes(run::buffer_count(&model, &plans, workers), engine::data_room(&plans));
-        println!(
+        writeln!(
+            out,
             "{}: good, {} warning(s). {} worker(s); tables {} MB, packet buffers {} MB.",
             path.display(),
             diagnostics.len(),
             workers,
             run::table_bytes(&model, workers) >> 20,
             buffers >> 20,
-        );
+        )?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn print_all(diagnostics: &[Diagnostic]) {
-    for d in diagnostics {
-        println!("{d}");
-    }
 }

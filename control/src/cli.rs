@@ -13,7 +13,7 @@ use std::process::ExitCode;
 #[command(name = "underpass", version, max_term_width = 100)]
 struct Cli {
     /// What to log to stderr: error, warn, info, debug or trace [default: info; warn for demo].
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
     log: Option<String>,
     #[command(subcommand)]
     verb: Verb,

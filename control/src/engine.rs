@@ -114,7 +114,7 @@ pub(crate) struct Engine {
     /// Each worker's counters.
     pub(crate) counters: Vec<Arc<Counters>>,
     /// Each port; they run as long as they are kept.
-    _ports: Vec<ActivePort>,
+    ports: Vec<ActivePort>,
     /// What the workers go by.
     pub(crate) rules: Arc<Rules>,
 }
@@ -164,7 +164,17 @@ impl OpenPorts {
 }
 
 fn open_port(eal: &Eal, plan: &PortPlan, workers: usize, pool: &Mempool) -> anyhow::Result<Started> {
-    let port = Port::find(eal, &plan.device)?;
+    let port = Port::find(eal, &plan.device).with_context(|| {
+        if plan.device.starts_with("net_") || plan.device.starts_with("eth_") {
+            format!(
+                "DPDK could not make {}; its own message stands above. net_af_packet and net_tap need root; \
+                 see that the arguments in `device` are right",
+                plan.device
+            )
+        } else {
+            format!("{} is not bound to a driver that DPDK uses", plan.device)
+        }
+    })?;
     let info = port.info()?;
     let wanted = u16::try_from(workers)?;
     if info.max_tx_queues < wanted {
@@ -194,6 +204,13 @@ fn open_port(eal: &Eal, plan: &PortPlan, workers: usize, pool: &Mempool) -> anyh
         ..PortConfig::new(pool)
     };
     let started = port.start(&config)?;
+    if plan.mac.is_some_and(|mac| mac != started.mac) {
+        tracing::warn!(
+            "port {}: the device keeps its own address {:?}, not the one of `mac`",
+            plan.name,
+            Mac(started.mac)
+        );
+    }
     if let Mtu::Kept { errno } = started.mtu {
         tracing::debug!("port {}: the device keeps its own MTU ({errno}); Underpass goes by {}", plan.name, plan.mtu);
     }
@@ -251,7 +268,7 @@ impl Engine {
             workers.push(handle);
         }
         drop(ready);
-        let engine = Self { workers, stop, counters, _ports: ports, rules };
+        let engine = Self { workers, stop, counters, ports, rules };
         for _ in 0..count {
             is_ready.recv().map_err(|_| anyhow!("a worker ended while it started"))?;
         }
@@ -276,7 +293,26 @@ impl Engine {
                 w.finish();
             }
         }
+        for port in &self.ports {
+            warn_of_losses(port);
+        }
         Ok(Report::of(&self.counters))
+    }
+}
+
+/// What a device lost before its packets reached a queue of ours, or after they left one: the account cannot know.
+fn warn_of_losses(port: &ActivePort) {
+    let Ok(s) = port.stats() else { return };
+    if s.missed + s.no_buffers + s.receive_errors + s.send_errors > 0 {
+        tracing::warn!(
+            "{}: the device itself lost packets: {} missed (workers too slow), {} without a buffer (raise \
+             runtime.buffers), {} receive errors, {} send errors",
+            port.name(),
+            s.missed,
+            s.no_buffers,
+            s.receive_errors,
+            s.send_errors
+        );
     }
 }
 

@@ -123,13 +123,12 @@ pub(crate) fn device_problem(port: &Port) -> Option<(String, String)> {
     }
 }
 
-/// Drivers of DPDK's virtual devices, with what an argument of theirs must name.
+/// Drivers of DPDK's virtual devices.
 const VIRTUAL_DRIVERS: &[&str] = &[
     "net_af_packet",
     "net_af_xdp",
     "net_bonding",
     "net_failsafe",
-    "net_kni",
     "net_memif",
     "net_null",
     "net_pcap",
@@ -187,6 +186,8 @@ pub(crate) fn problems(model: &Model) -> Vec<config::Diagnostic> {
             found.push(model.diagnostic(&port.device.location, Severity::Error, message, remedy));
         }
     }
+    found.extend(shared_interfaces(model));
+    found.extend(too_few(model));
     if let Workers::Cpus(wanted) = &model.runtime().workers.value {
         let cpus = cpus();
         for missing in wanted.iter().filter(|c| !cpus.contains(c)) {
@@ -196,6 +197,63 @@ pub(crate) fn problems(model: &Model) -> Vec<config::Diagnostic> {
                 format!("there is no CPU {missing} for this process"),
                 format!("write some of {cpus:?}"),
             ));
+        }
+    }
+    found
+}
+
+/// Two ports on one interface of the kernel would each see the other's packets.
+fn shared_interfaces(model: &Model) -> Vec<config::Diagnostic> {
+    let mut seen: Vec<(String, &str)> = Vec::new();
+    let mut found = Vec::new();
+    for port in model.ports() {
+        let Device::Virtual(devargs) = &port.device.value else { continue };
+        let Some(iface) = devargs.split(',').find_map(|part| part.strip_prefix("iface=")) else { continue };
+        if let Some((_, other)) = seen.iter().find(|(name, _)| name == iface) {
+            let message = format!("{iface} is port {other}'s interface already");
+            found.push(model.diagnostic(&port.device.location, Severity::Error, message, "name another interface"));
+        }
+        seen.push((iface.to_owned(), &port.name));
+    }
+    found
+}
+
+/// What is too little for the number of workers: CPUs, outside ports, packet buffers.
+fn too_few(model: &Model) -> Vec<config::Diagnostic> {
+    let cpus = cpus();
+    let workers = &model.runtime().workers;
+    // A CPU that is not there is told elsewhere.
+    let Ok(places) = places(&workers.value, &cpus) else { return Vec::new() };
+    let mut found = Vec::new();
+    if places.len() > cpus.len() && !cpus.is_empty() {
+        let message = format!("{} workers share {} CPUs and slow each other down", places.len(), cpus.len());
+        let remedy = format!("write at most {}", cpus.len());
+        found.push(model.diagnostic(&workers.location, Severity::Warning, message, remedy));
+    }
+    let range = &model.nat().ports;
+    let count = u8::try_from(places.len()).unwrap_or(u8::MAX);
+    let sharding = dataplane::policy::Sharding::new(count, 0);
+    let owners: std::collections::HashSet<_> =
+        (*range.start().max(&1024)..=*range.end()).map(|port| sharding.of_port(port)).collect();
+    if owners.len() < places.len() {
+        let message = format!(
+            "nat.ports {}-{} leaves {} of {} workers without a port, as ports are dealt in blocks of 512 from 1024 on",
+            range.start(),
+            range.end(),
+            places.len() - owners.len(),
+            places.len()
+        );
+        let remedy = format!("fewer workers, or nat.ports = \"1024-{}\" or more", 1023 + 512 * places.len());
+        found.push(model.diagnostic(&workers.location, Severity::Error, message, remedy));
+    }
+    if let Some(buffers) = &model.runtime().buffers {
+        let descriptors: u32 =
+            model.ports().iter().map(|p| u32::from(p.rx_descriptors.value) + u32::from(p.tx_descriptors.value)).sum();
+        let least = descriptors * u32::from(count) + 2048;
+        if buffers.value < least {
+            let message = format!("{} buffers do not fill the ports' descriptors", buffers.value);
+            let remedy = format!("write: {least} or more, or leave it out, or lower rx_descriptors and tx_descriptors");
+            found.push(model.diagnostic(&buffers.location, Severity::Error, message, remedy));
         }
     }
     found

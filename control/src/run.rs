@@ -39,13 +39,15 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
         places.iter().map(|p| p.cpu.map_or("any".to_owned(), |c| c.to_string())).collect::<Vec<_>>().join(", "),
         Worker::<Dpdk>::memory(&started.rules) >> 20,
     );
-    println!("ready");
-    std::io::stdout().flush().context("cannot write to stdout")?;
+    writeln!(std::io::stdout(), "ready").and_then(|()| std::io::stdout().flush()).context("cannot write to stdout")?;
     while !stop.load(Ordering::Relaxed) && started.is_alive() {
         std::thread::sleep(Duration::from_millis(50));
     }
     let report = started.stop()?;
-    print!("{report}");
+    if let Err(e) = write!(std::io::stdout(), "{report}") {
+        // The reader of stdout has gone; the account is worth keeping.
+        eprint!("cannot write to stdout ({e}): {report}");
+    }
     if report.unaccounted != 0 {
         bail!("{} packets are not accounted for; please report it", report.unaccounted);
     }
@@ -82,7 +84,10 @@ pub(crate) fn load(path: &Path) -> Result<Model, String> {
         tracing::warn!("{w}");
     }
     let problems = machine::problems(&checked.model);
-    if problems.is_empty() {
+    if problems.iter().all(|p| p.severity == config::Severity::Warning) {
+        for w in &problems {
+            tracing::warn!("{w}");
+        }
         return Ok(checked.model);
     }
     Err(problems.iter().map(|p| format!("{p}\n")).collect())

@@ -5,13 +5,12 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// A flag that SIGINT or SIGTERM sets. A second signal ends the process at once, should the first have no effect.
+/// A flag that SIGINT or SIGTERM sets. A second signal changes nothing: some senders signal a process and its group,
+/// and the account must not be lost for that.
 pub(crate) fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
-            .context("cannot listen for signals")?;
+        signal_hook::flag::register(signal, Arc::clone(&flag)).context("cannot listen for signals")?;
     }
     Ok(flag)
 }

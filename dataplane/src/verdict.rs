@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 macro_rules! drop_reasons {
     ($( $(#[doc = $doc:literal])+ $name:ident = $label:literal, )+) => {
-        /// Why a packet was dropped. The text of each variant is what an operator reads in `show drops` and in
+        /// Why a packet was dropped. The text of each variant is what an operator reads in
         /// docs/counters.md; the label is the metric's.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
@@ -134,7 +134,7 @@ drop_reasons! {
     SubscriberPorts = "subscriber_ports",
     /// The subscriber opens sessions faster than `nat.limits` allows.
     SubscriberRate = "subscriber_rate",
-    /// The subscriber table is full. Raise `nat.mappings`: the table has room for a quarter as many subscribers.
+    /// The subscriber table is full. Raise `nat.mappings`: the table has room for at least a quarter as many subscribers.
     SubscriberTableFull = "subscriber_table_full",
     /// The session table is full. Raise `nat.sessions`.
     SessionTableFull = "session_table_full",

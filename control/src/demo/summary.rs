@@ -79,7 +79,7 @@ pub(super) fn tell(
 fn account(report: &Report) -> String {
     let n = view::grouped;
     format!(
-        "account: received {} + made here {} = sent {} + answered {} + dropped {}; unaccounted {}",
+        "account: received {} + made here {} = sent {} + consumed {} + dropped {}; unaccounted {}",
         n(report.received),
         n(report.originated),
         n(report.sent),

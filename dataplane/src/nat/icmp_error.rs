@@ -74,12 +74,6 @@ pub fn quote(frame: &[u8], meta: &Meta) -> Result<Quote, DropReason> {
     Ok(Quote { key: Key { src: ip.src(), dst: ip.dst(), ident, proto }, header_len })
 }
 
-/// The key to look the session up by, and in which direction: the quoted packet's answer would use it.
-#[must_use]
-pub const fn session_key(quote: &Quote, travels: Direction) -> (Key, Direction) {
-    (quote.key.reversed(), travels)
-}
-
 /// Translates an error that travels in `direction` and quotes a packet of `session`; all but the outer IP header's
 /// time to live.
 pub fn translate(frame: &mut [u8], meta: &Meta, quote: &Quote, session: &Session, direction: Direction) -> bool {

@@ -6,7 +6,7 @@
 
 use crate::flow::session::Session;
 use crate::packet::{Class, Meta};
-use crate::types::{Direction, Proto};
+use crate::types::Direction;
 use crate::wire::checksum::Delta;
 use crate::wire::{icmp, ipv4, tcp, udp};
 use zerocopy::{FromBytes, big_endian::U16};
@@ -109,10 +109,4 @@ pub fn clamp_mss(frame: &mut [u8], meta: &Meta, limit: u16) -> bool {
 #[must_use]
 pub const fn mss_for(mtu: u16) -> u16 {
     mtu.saturating_sub(40)
-}
-
-/// Whether the protocol has checksums over addresses.
-#[must_use]
-pub const fn has_pseudo_header(proto: Proto) -> bool {
-    matches!(proto, Proto::TCP | Proto::UDP)
 }
