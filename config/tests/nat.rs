@@ -75,7 +75,7 @@ fn values_below_an_rfc_s_floor_are_doubtful() {
         ("timeouts.tcp_transitory = ‸\"239999ms\"", "timeouts.tcp_transitory", "RFC 5382 REQ-5"),
         ("timeouts.icmp = ‸\"59s\"", "timeouts.icmp", "RFC 5508 REQ-2"),
         ("hold_down = ‸\"0s\"", "hold_down", "RFC 6888 REQ-8"),
-        ("ports = ‸\"1000-65535\"", "ports", "well-known"),
+        ("ports = ‸\"1000-65535\"", "ports", "RFC 4787 REQ-3a"),
         ("ports = ‸\"2000-3022\"", "ports", "1023 ports an outside address are few"),
         ("filtering = ‸\"endpoint-independent\"", "filtering", "anybody on the Internet can reach"),
         ("limits.ports_per_subscriber_udp = ‸4096", "limits.ports_per_subscriber_udp", "never reached"),
