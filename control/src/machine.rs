@@ -274,6 +274,31 @@ mod tests {
         assert_eq!(places(&Workers::Count(2), &[]).unwrap(), [Place { cpu: None }; 2]);
     }
 
+    fn findings(runtime: &str, nat: &str) -> Vec<String> {
+        let text = format!(
+            "[runtime]\n{runtime}\n[[port]]\nname = \"a\"\nrole = \"inside\"\ndevice = \"net_ring0\"\n\
+             addresses = [\"192.168.1.1/24\"]\n[[port]]\nname = \"b\"\nrole = \"outside\"\ndevice = \"net_ring1\"\n\
+             addresses = [\"203.0.113.2/24\"]\ngateway = \"203.0.113.1\"\n[nat]\n{nat}\n"
+        );
+        let model = config::parse("t", &text).unwrap().model;
+        problems(&model).iter().filter(|p| p.severity == Severity::Error).map(|p| p.message.clone()).collect()
+    }
+
+    #[test]
+    fn a_worker_that_would_have_no_port_is_told_beforehand() {
+        assert_eq!(findings("workers = 4", "ports = \"1024-65535\""), Vec::<String>::new());
+        assert_eq!(findings("workers = 4", "ports = \"1024-3071\""), Vec::<String>::new());
+        let [message] = &findings("workers = 4", "ports = \"1024-2047\"")[..] else { panic!() };
+        assert!(message.contains("leaves 2 of 4 workers without a port"), "{message}");
+    }
+
+    #[test]
+    fn buffers_that_do_not_fill_the_descriptors_are_told_beforehand() {
+        let [message] = &findings("workers = 1\nbuffers = 1024", "")[..] else { panic!() };
+        assert!(message.contains("1024 buffers do not fill"), "{message}");
+        assert_eq!(findings("workers = 1\nbuffers = 8192", ""), Vec::<String>::new());
+    }
+
     #[test]
     fn a_virtual_device_that_cannot_be_is_told_from_one_that_can() {
         assert!(virtual_problem("net_ring0").is_none());
