@@ -1,4 +1,4 @@
-//! The NAT in two hundred lines: lists and maps, no optimisation, nothing shared with the dataplane but the names of drops.
+//! The NAT in some 250 lines: lists and maps, no optimisation, nothing shared with the dataplane but the names of drops.
 //! It chooses no ports: it learns the dataplane's choice, and insists on what must hold for any choice.
 
 use dataplane::verdict::DropReason::{self, *};
