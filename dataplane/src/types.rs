@@ -94,6 +94,14 @@ impl Proto {
     pub const TCP: Self = Self(6);
     /// UDP, protocol 17.
     pub const UDP: Self = Self(17);
+    /// GRE, protocol 47.
+    pub const GRE: Self = Self(47);
+    /// IPsec's encapsulating security payload, protocol 50.
+    pub const ESP: Self = Self(50);
+    /// IPsec's authentication header, protocol 51.
+    pub const AH: Self = Self(51);
+    /// L2TPv3 over IP, protocol 115.
+    pub const L2TP: Self = Self(115);
 }
 
 impl fmt::Debug for Proto {
@@ -102,6 +110,10 @@ impl fmt::Debug for Proto {
             Self::ICMP => f.write_str("icmp"),
             Self::TCP => f.write_str("tcp"),
             Self::UDP => f.write_str("udp"),
+            Self::GRE => f.write_str("gre"),
+            Self::ESP => f.write_str("esp"),
+            Self::AH => f.write_str("ah"),
+            Self::L2TP => f.write_str("l2tp"),
             Self(n) => write!(f, "protocol {n}"),
         }
     }

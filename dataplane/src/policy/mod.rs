@@ -5,10 +5,12 @@
 //! checked that. Whatever it holds, nothing here panics.
 
 mod net;
+mod passthrough;
 mod rules;
 mod sharding;
 
 pub use net::Net;
+pub use passthrough::{IkePort, Pairing, Passthrough, Switch};
 pub use rules::{Local, Reach, Rules, StaticMapping};
 pub use sharding::Sharding;
 
@@ -86,10 +88,10 @@ pub enum Refusal {
     Silent,
 }
 
-/// A forward: an outside endpoint, or a range of them, that leads to an inside one.
+/// A forward: an outside endpoint, or a range of them, that leads to an inside one; or a protocol without ports.
 #[derive(Clone, Debug)]
 pub struct Forward {
-    /// TCP or UDP.
+    /// TCP or UDP; or ESP, GRE (version 0) or L2TPv3, whose ports are not looked at.
     pub proto: Proto,
     /// Address that the world calls.
     pub outside: Ipv4Addr,
@@ -136,6 +138,16 @@ pub struct Timeouts {
     pub hold_down: u32,
     /// Out-of-order fragments wait this long.
     pub fragments: u32,
+    /// A PPTP call whose GRE and control connection are both silent.
+    pub gre: u32,
+    /// ESP that has been answered.
+    pub esp: u32,
+    /// ESP that waits for its first answer, and L2TPv3 likewise.
+    pub esp_pending: u32,
+    /// L2TPv3 over IP.
+    pub l2tpv3: u32,
+    /// Other IP protocols.
+    pub other: u32,
 }
 
 impl Default for Timeouts {
@@ -147,6 +159,11 @@ impl Default for Timeouts {
             icmp: 60_000,
             hold_down: 120_000,
             fragments: 2_000,
+            gre: 7_440_000,
+            esp: 3_600_000,
+            esp_pending: 30_000,
+            l2tpv3: 3_600_000,
+            other: 600_000,
         }
     }
 }
@@ -255,6 +272,8 @@ pub struct Policy {
     pub statics: Vec<Static>,
     /// What may come in to one-to-one hosts.
     pub allows: Vec<Allow>,
+    /// VPN passthrough.
+    pub passthrough: Passthrough,
     /// Sizes of tables.
     pub sizes: Sizes,
     /// Secret behind hashes and the choice of ports. Random for each start; fixed for a replay.
@@ -286,6 +305,7 @@ impl Default for Policy {
             forwards: Vec::new(),
             statics: Vec::new(),
             allows: Vec::new(),
+            passthrough: Passthrough::default(),
             sizes: Sizes::default(),
             seed: 0,
         }
