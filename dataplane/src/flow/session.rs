@@ -8,8 +8,18 @@
 //! in:  remote → outside, ident_in      becomes  remote → inside, ident_out reversed
 //! ```
 //!
-//! `ident` is 32 bits and each direction has its own, so sessions of tunnels (SPI, Call ID, session ID) fit the same
-//! shape and table. 64 bytes a session, plus about 13 in the index.
+//! `ident` is 32 bits and each direction has its own, so tunnels (SPI, Call ID, session ID) fit the same shape and
+//! table. The two directions of a tunnel have unrelated identifiers and are learned apart, so a tunnel is made of
+//! *legs*: sessions with one direction only. `ident` of the leg's direction is what its packets arrive with, the other
+//! one what they leave with; a leg is found by either ([`Sessions::find`], [`Sessions::find_left`] for ICMP errors, which
+//! quote what left). It counts its traffic where a TCP connection keeps its numbers.
+//!
+//! ```text
+//! leg out: inside → remote, ident_out   becomes   outside → remote, ident_in
+//! leg in:  remote → outside, ident_in   becomes   remote → inside, ident_out
+//! ```
+//!
+//! 64 bytes a session, plus about 13 in the index.
 
 use super::index::{Full, Hasher, Index};
 use super::tcp;
@@ -35,6 +45,20 @@ pub mod flags {
     pub const HAIRPIN: u8 = 8;
     /// A TCP connection that a stranger began while the subscriber had many sessions: its handshake must end soon.
     pub const HURRIED: u8 = 16;
+    /// A leg outward: it answers to packets from the inside only.
+    pub const ONLY_OUT: u8 = 32;
+    /// A leg inward: it answers to packets from outside only.
+    pub const ONLY_IN: u8 = 64;
+    /// TCP or UDP of a VPN: its packets are shown to [`crate::passthrough`].
+    pub const FOLLOWED: u8 = 128;
+}
+
+/// The flag of a session that does not answer in a direction.
+const fn mute(direction: Direction) -> u8 {
+    match direction {
+        Direction::Out => flags::ONLY_IN,
+        Direction::In => flags::ONLY_OUT,
+    }
 }
 
 /// See the module. Laid out for one cache line.
@@ -54,14 +78,14 @@ pub struct Session {
     /// When it was used last in a way that counts for its time-out.
     pub last_used: Tick,
     link: Link,
-    /// The mapping's number, or the subscriber's where [`flags::STATIC`] is set.
+    /// The mapping's number, or the subscriber's where [`flags::STATIC`] is set, or the tunnel's ([`Session::is_tunnels`]).
     pub owner: u32,
     /// Where packets to the inside host go.
     pub hop_in: HopId,
     /// Where packets to the remote end go.
     pub hop_out: HopId,
-    /// TCP numbers.
-    pub track: tcp::Track,
+    /// TCP numbers ([`Session::track`]), or a leg's traffic ([`Session::traffic`]).
+    notes: [u32; 3],
     /// Checksum change of the IP header, outward.
     pub l3_delta: Delta,
     /// Checksum change of the transport header, outward, pseudo-header included.
@@ -115,7 +139,7 @@ impl Session {
         owner: 0,
         hop_in: HopId::NONE,
         hop_out: HopId::NONE,
-        track: tcp::Track { acked_by_inside: 0, acked_by_outside: 0, window_of_inside: 0, window_of_outside: 0 },
+        notes: [0; 3],
         l3_delta: Delta::NONE,
         l4_delta: Delta::NONE,
         proto: Proto(0),
@@ -144,6 +168,102 @@ impl Session {
             flags: n.flags,
             inside_port: n.inside_port,
             ..Self::FREE
+        }
+    }
+
+    fn leg(n: &NewLeg, now: Tick) -> Self {
+        let (flag, ident_out, ident_in) = match n.direction {
+            Direction::Out => (flags::ONLY_OUT, n.arrives, n.leaves),
+            Direction::In => (flags::ONLY_IN, n.leaves, n.arrives),
+        };
+        Self {
+            inside: n.inside,
+            outside: n.outside,
+            remote: n.remote,
+            ident_out,
+            ident_in,
+            last_used: now,
+            owner: n.tunnel,
+            l3_delta: Delta::dword(n.inside.to_bits(), n.outside.to_bits()),
+            proto: n.proto,
+            flags: flag | flags::HOLDS_MAPPING | n.flags,
+            inside_port: n.inside_port,
+            ..Self::FREE
+        }
+    }
+
+    /// Whether it belongs to a tunnel's record rather than to a mapping or a subscriber.
+    #[inline]
+    #[must_use]
+    pub const fn is_tunnels(&self) -> bool {
+        self.flags & (flags::ONLY_OUT | flags::ONLY_IN) != 0
+            || !matches!(self.proto, Proto::TCP | Proto::UDP | Proto::ICMP)
+    }
+
+    /// The direction of a leg.
+    #[must_use]
+    pub const fn leg_direction(&self) -> Option<Direction> {
+        match self.flags & (flags::ONLY_OUT | flags::ONLY_IN) {
+            flags::ONLY_OUT => Some(Direction::Out),
+            flags::ONLY_IN => Some(Direction::In),
+            _ => None,
+        }
+    }
+
+    /// TCP numbers.
+    #[inline]
+    #[must_use]
+    pub const fn track(&self) -> tcp::Track {
+        let [acked_by_inside, acked_by_outside, windows] = self.notes;
+        let [window_of_inside, window_of_outside, _, _] = windows.to_le_bytes();
+        tcp::Track { acked_by_inside, acked_by_outside, window_of_inside, window_of_outside }
+    }
+
+    /// Sets TCP numbers.
+    #[inline]
+    pub const fn set_track(&mut self, t: tcp::Track) {
+        let windows = u32::from_le_bytes([t.window_of_inside, t.window_of_outside, 0, 0]);
+        self.notes = [t.acked_by_inside, t.acked_by_outside, windows];
+    }
+
+    /// Counts a packet of a leg, with its IP length.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "a 96-bit number is cut into its words")]
+    pub const fn count(&mut self, bytes: u16) {
+        let [packets, low, high] = self.notes;
+        // 40 bits of packets, 56 of bytes: more than any link carries between two looks of the timer wheel.
+        let packets = (packets as u64 | (high as u64 & 0xff) << 32).wrapping_add(1);
+        let bytes = (low as u64 | (high as u64 >> 8) << 32).wrapping_add(bytes as u64);
+        self.notes = [packets as u32, bytes as u32, (packets >> 32) as u32 & 0xff | ((bytes >> 32) as u32) << 8];
+    }
+
+    /// Packets and bytes that a leg counted.
+    #[must_use]
+    pub const fn traffic(&self) -> (u64, u64) {
+        let [packets, low, high] = self.notes;
+        (packets as u64 | (high as u64 & 0xff) << 32, low as u64 | (high as u64 >> 8) << 32)
+    }
+
+    /// The same, and counts anew.
+    pub const fn take_traffic(&mut self) -> (u64, u64) {
+        let t = self.traffic();
+        self.notes = [0; 3];
+        t
+    }
+
+    /// The key of packets in a direction as they leave.
+    #[must_use]
+    pub const fn left(&self, direction: Direction) -> Key {
+        let is_leg = self.flags & (flags::ONLY_OUT | flags::ONLY_IN) != 0;
+        match direction {
+            Direction::Out if is_leg => {
+                Key { src: self.outside, dst: self.remote, ident: self.ident_in, proto: self.proto }
+            }
+            Direction::In if is_leg => {
+                Key { src: self.remote, dst: self.inside, ident: self.ident_out, proto: self.proto }
+            }
+            Direction::Out => self.key(Direction::In).reversed(),
+            Direction::In => self.key(Direction::Out).reversed(),
         }
     }
 
@@ -191,6 +311,31 @@ impl Session {
     pub const fn is(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
+}
+
+/// What a new leg is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct NewLeg {
+    /// Protocol, as in its [`Key`].
+    pub proto: Proto,
+    /// Which way its packets go.
+    pub direction: Direction,
+    /// Inside host.
+    pub inside: Ipv4Addr,
+    /// Our address towards the remote end.
+    pub outside: Ipv4Addr,
+    /// The remote end.
+    pub remote: Ipv4Addr,
+    /// `ident` of its packets as they arrive.
+    pub arrives: u32,
+    /// And as they leave.
+    pub leaves: u32,
+    /// The tunnel's number.
+    pub tunnel: u32,
+    /// [`flags::HAIRPIN`] or nothing.
+    pub flags: u8,
+    /// See [`Session::inside_port`].
+    pub inside_port: PortId,
 }
 
 /// All sessions of one worker.
@@ -271,16 +416,26 @@ impl Sessions {
     /// Third step: the guessed session, if its key fits.
     #[inline]
     pub fn confirm(&mut self, guess: SessionId, key: &Key, direction: Direction) -> Option<&mut Session> {
-        self.slab.get_mut(guess.0 as usize).filter(|s| s.key(direction) == *key)
+        self.slab.get_mut(guess.0 as usize).filter(|s| s.flags & mute(direction) == 0 && s.key(direction) == *key)
     }
 
     /// Looks a key up at once.
     #[inline]
     #[must_use]
     pub fn find(&self, key: &Key, direction: Direction) -> Option<SessionId> {
-        self.index
-            .find(self.hasher.key(key), |slot| self.slab.get(slot as usize).is_some_and(|s| s.key(direction) == *key))
-            .map(SessionId)
+        let fits = |s: &Session| s.flags & mute(direction) == 0 && s.key(direction) == *key;
+        self.index.find(self.hasher.key(key), |slot| self.slab.get(slot as usize).is_some_and(fits)).map(SessionId)
+    }
+
+    /// The leg whose packets leave with this key; `None` where several do, as nothing tells them apart.
+    #[must_use]
+    pub fn find_left(&self, key: &Key, direction: Direction) -> Option<SessionId> {
+        let fits = |s: &Session| s.leg_direction() == Some(direction) && s.left(direction) == *key;
+        let mut found = None;
+        let second = self.index.find(self.hasher.key(key), |slot| {
+            self.slab.get(slot as usize).is_some_and(fits) && found.replace(SessionId(slot)).is_some()
+        });
+        if second.is_some() { None } else { found }
     }
 
     /// A session by number.
@@ -306,7 +461,22 @@ impl Sessions {
     /// # Errors
     /// [`Full`]; nothing has changed.
     pub fn open(&mut self, new: &NewSession, now: Tick, timeout: u32) -> Result<SessionId, Full> {
-        let session = Session::new(new, now);
+        let id = self.place(Session::new(new, now), now.after(timeout))?;
+        if let Some(&s) = self.get(id) {
+            self.index_address(&s, id.0);
+        }
+        Ok(id)
+    }
+
+    /// Opens a leg; the key that its packets arrive with must be new.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing has changed.
+    pub fn open_leg(&mut self, new: &NewLeg, now: Tick, timeout: u32) -> Result<SessionId, Full> {
+        self.place(Session::leg(new, now), now.after(timeout))
+    }
+
+    fn place(&mut self, session: Session, due: Tick) -> Result<SessionId, Full> {
         let slot = if self.free != u32::MAX { self.free } else { self.fresh };
         let Some(place) = self.slab.get_mut(slot as usize) else { return Err(Full) };
         let next_free = place.owner;
@@ -317,7 +487,6 @@ impl Sessions {
             self.index.remove(out, slot);
             return Err(Full);
         }
-        self.index_address(&session, slot);
         if self.free == u32::MAX {
             self.fresh += 1;
         } else {
@@ -327,7 +496,7 @@ impl Sessions {
             *place = session;
         }
         self.len += 1;
-        self.wheel.insert(&mut self.slab, slot, now.after(timeout));
+        self.wheel.insert(&mut self.slab, slot, due);
         Ok(SessionId(slot))
     }
 
@@ -338,7 +507,7 @@ impl Sessions {
         for hash in self.hashes(&session) {
             self.index.remove(hash, id.0);
         }
-        if self.by_address {
+        if self.by_address && !session.is_tunnels() {
             self.index.remove(self.address_hash(session.proto, session.outside(), session.remote), id.0);
         }
         if let Some(place) = self.slab.get_mut(id.0 as usize) {
@@ -391,7 +560,7 @@ impl Sessions {
     fn index_address(&mut self, s: &Session, slot: u32) {
         const WITNESSES: usize = 32;
         // A guest is no witness: access would witness itself for ever.
-        if !self.by_address || !s.is(flags::HOLDS_MAPPING) {
+        if !self.by_address || !s.is(flags::HOLDS_MAPPING) || s.is_tunnels() {
             return;
         }
         let hash = self.address_hash(s.proto, s.outside(), s.remote);
@@ -407,7 +576,11 @@ impl Sessions {
     }
 
     fn hashes(&self, s: &Session) -> [u64; 2] {
-        [self.hasher.key(&s.key(Direction::Out)), self.hasher.key(&s.key(Direction::In))]
+        let keys = match s.leg_direction() {
+            None => [s.key(Direction::Out), s.key(Direction::In)],
+            Some(direction) => [s.key(direction), s.left(direction)],
+        };
+        keys.map(|key| self.hasher.key(&key))
     }
 }
 
@@ -458,6 +631,54 @@ mod tests {
         t.close(ids[1]).unwrap();
         assert_eq!(t.open(&new(9), Tick(0), 100), Ok(ids[1]));
         assert_eq!(t.iter().count(), 3);
+    }
+
+    fn leg(direction: Direction, arrives: u32, leaves: u32) -> NewLeg {
+        NewLeg {
+            proto: Proto::GRE,
+            direction,
+            inside: Ipv4Addr::new(10, 0, 0, 2),
+            outside: Ipv4Addr::new(203, 0, 113, 2),
+            remote: Ipv4Addr::new(198, 51, 100, 7),
+            arrives,
+            leaves,
+            tunnel: 9,
+            flags: 0,
+            inside_port: PortId(0),
+        }
+    }
+
+    #[test]
+    fn a_leg_answers_in_its_direction_only_and_is_found_by_what_left_it() {
+        let mut t = Sessions::new(8, 1, Tick(0), true);
+        for direction in [Direction::Out, Direction::In] {
+            let other = if direction == Direction::Out { Direction::In } else { Direction::Out };
+            let id = t.open_leg(&leg(direction, 7, 8), Tick(0), 100).unwrap();
+            let s = *t.get(id).unwrap();
+            assert!(s.is_tunnels());
+            assert_eq!((s.key(direction).ident, s.left(direction).ident), (7, 8));
+            assert_eq!(t.find(&s.key(direction), direction), Some(id));
+            assert_eq!(t.find(&s.key(other), other), None, "a leg has one direction");
+            assert!(t.confirm(id, &s.key(other), other).is_none());
+            assert_eq!(t.find_left(&s.left(direction), direction), Some(id));
+            let twin = t.open_leg(&leg(direction, 70, 8), Tick(0), 100).unwrap();
+            assert_eq!(t.find_left(&s.left(direction), direction), None, "two left with the same key");
+            t.close(twin).unwrap();
+            assert_eq!(t.find_left(&s.left(direction), direction), Some(id));
+            t.close(id).unwrap();
+            assert_eq!(t.find_left(&s.left(direction), direction), None);
+        }
+        assert!(t.is_empty());
+    }
+
+    #[test]
+    fn a_leg_counts_beyond_32_bits() {
+        let mut s = Session::leg(&leg(Direction::Out, 1, 1), Tick(0));
+        s.notes = [u32::MAX, u32::MAX - 10, 0];
+        s.count(1500);
+        assert_eq!(s.traffic(), (1 << 32, u64::from(u32::MAX - 10) + 1500));
+        assert_eq!(s.take_traffic().0, 1 << 32);
+        assert_eq!(s.traffic(), (0, 0));
     }
 
     #[test]

@@ -260,13 +260,13 @@ impl Nat {
         let Some(s) = self.sessions.get_mut(id) else { return Err(DropReason::TcpNoSession) };
         let mut event = tcp::Event::of(segment.flags);
         let opener = s.opener();
-        if event == tcp::Event::Fin && check && !s.track.believes_fin(by, segment.seq) {
+        if event == tcp::Event::Fin && check && !s.track().believes_fin(by, segment.seq) {
             // It goes on, for the end host to judge; to us it is a segment like others.
             event = tcp::Event::Data;
         }
         if event == tcp::Event::Reset
             && check
-            && !s.track.believes_reset(s.state, opener, by, segment.flags, segment.seq, segment.ack)
+            && !s.track().believes_reset(s.state, opener, by, segment.flags, segment.seq, segment.ack)
         {
             self.counters.count(Event::BadResets, 1);
             return Err(DropReason::TcpBadReset);
@@ -284,7 +284,7 @@ impl Nat {
         }
         if s.state == tcp::State::Opening && before != tcp::State::Opening {
             // A new connection on the same ends: whose it is, is said by this SYN and not by the old one's.
-            s.track = tcp::Track::default();
+            s.set_track(tcp::Track::default());
             s.flags = match by {
                 Direction::Out => s.flags & !flags::FROM_OUTSIDE,
                 Direction::In => s.flags | flags::FROM_OUTSIDE,
@@ -295,7 +295,9 @@ impl Nat {
         let begins = matches!(before, tcp::State::Opening | tcp::State::Crossed | tcp::State::Answered)
             || s.state == tcp::State::Opening;
         if begins || !matches!(event, tcp::Event::Syn | tcp::Event::SynAck) {
-            s.track.note(by, segment.flags, segment.seq, segment.ack, segment.scale);
+            let mut track = s.track();
+            track.note(by, segment.flags, segment.seq, segment.ack, segment.scale);
+            s.set_track(track);
         }
         // A connection that is over is not kept alive by stragglers, nor a stranger's by the stranger [4787 REQ-6]: not
         // while it is a guest, and not before the inside has taken part in it.

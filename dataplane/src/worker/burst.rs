@@ -181,6 +181,8 @@ fn note_ack<B: Buf>(s: &mut crate::flow::session::Session, buf: &B, meta: &Meta,
     if let Some(bytes) = buf.data().get(at..at + 4)
         && let Ok(ack) = <[u8; 4]>::try_from(bytes)
     {
-        s.track.note(by, meta.tcp_flags, 0, u32::from_be_bytes(ack), None);
+        let mut track = s.track();
+        track.note(by, meta.tcp_flags, 0, u32::from_be_bytes(ack), None);
+        s.set_track(track);
     }
 }
