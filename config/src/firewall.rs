@@ -33,6 +33,12 @@ pub enum Service {
     Udp(RangeInclusive<u16>),
     /// ICMP queries.
     Icmp,
+    /// IPsec's encapsulating security payload.
+    Esp,
+    /// GRE version 0.
+    Gre,
+    /// L2TPv3 over IP.
+    L2tpv3,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -40,10 +46,33 @@ enum Word {
     Tcp,
     Udp,
     Icmp,
+    Esp,
+    Gre,
+    L2tpv3,
 }
 
 impl crate::value::Choice for Word {
-    const WORDS: &'static [(&'static str, Self)] = &[("tcp", Word::Tcp), ("udp", Word::Udp), ("icmp", Word::Icmp)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("tcp", Word::Tcp),
+        ("udp", Word::Udp),
+        ("icmp", Word::Icmp),
+        ("esp", Word::Esp),
+        ("gre", Word::Gre),
+        ("l2tpv3", Word::L2tpv3),
+    ];
+}
+
+impl Word {
+    /// Its name, if it has no ports.
+    fn portless(self) -> Option<&'static str> {
+        match self {
+            Word::Tcp | Word::Udp => None,
+            Word::Icmp => Some("icmp"),
+            Word::Esp => Some("esp"),
+            Word::Gre => Some("gre"),
+            Word::L2tpv3 => Some("l2tpv3"),
+        }
+    }
 }
 
 /// An exception as far as it could be read.
@@ -75,12 +104,12 @@ fn deny(node: &Node<'_>) -> Result<(), Mistake> {
 fn read_allow(mut table: Table<'_>) -> AllowDraft {
     let protocol = table.require("protocol", "\"tcp\", \"udp\" or \"icmp\"", choice::<Word>);
     let inside = table.require("inside", "\"192.168.1.30\"", address);
-    let icmp = matches!(protocol.as_deref(), Some(Word::Icmp));
-    let port = table.read("port", |node| match icmp {
-        true => Err(Mistake::new("icmp has no ports", "remove it")),
-        false => ports(node),
+    let portless = protocol.as_deref().copied().and_then(Word::portless);
+    let port = table.read("port", |node| match portless {
+        Some(name) => Err(Mistake::new(format!("{name} has no ports"), "remove it")),
+        None => ports(node),
     });
-    if protocol.is_some() && !icmp && matches!(port, Slot::Absent(_)) {
+    if protocol.is_some() && portless.is_none() && matches!(port, Slot::Absent(_)) {
         table.note_missing("port", "443, or \"1-65535\" for every port");
     }
     let port = port.optional().map(|ports| ports.value);
@@ -88,6 +117,9 @@ fn read_allow(mut table: Table<'_>) -> AllowDraft {
         (Some(Word::Tcp), Some(ports)) => Some(Service::Tcp(ports)),
         (Some(Word::Udp), Some(ports)) => Some(Service::Udp(ports)),
         (Some(Word::Icmp), _) => Some(Service::Icmp),
+        (Some(Word::Esp), _) => Some(Service::Esp),
+        (Some(Word::Gre), _) => Some(Service::Gre),
+        (Some(Word::L2tpv3), _) => Some(Service::L2tpv3),
         (Some(Word::Tcp | Word::Udp) | None, _) => None,
     };
     let location = table.location().clone();

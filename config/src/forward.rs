@@ -8,14 +8,14 @@ use crate::net::{address, count_ports, endpoint, ports, show_ports};
 use crate::table::{Slot, Table};
 use crate::value::{Mistake, Node, choice, text, words};
 
-/// Ports of an outside address that lead to ports of an inside host.
+/// Ports of an outside address that lead to ports of an inside host; or a protocol without ports that leads there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
     /// The protocol.
     pub protocol: Protocol,
     /// The outside address: the pool's, or an outside port's own.
     pub outside_address: Ipv4Addr,
-    /// The outside ports.
+    /// The outside ports: 0 alone for a protocol without ports.
     pub outside_ports: RangeInclusive<u16>,
     /// The inside host.
     pub inside_address: Ipv4Addr,
@@ -23,16 +23,35 @@ pub struct Forward {
     pub inside_ports: RangeInclusive<u16>,
 }
 
-/// A protocol whose ports can be forwarded.
+/// A protocol that can be forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// TCP.
     Tcp,
     /// UDP.
     Udp,
+    /// IPsec's encapsulating security payload, IP protocol 50.
+    Esp,
+    /// GRE version 0, IP protocol 47. Version 1 is PPTP's, and follows its control connection.
+    Gre,
+    /// L2TPv3 over IP, IP protocol 115.
+    L2tpv3,
 }
 
-words!(Protocol { "tcp" => Tcp, "udp" => Udp });
+words!(Protocol { "tcp" => Tcp, "udp" => Udp, "esp" => Esp, "gre" => Gre, "l2tpv3" => L2tpv3 });
+
+impl Protocol {
+    /// Whether it has ports, which a forward must name then.
+    pub fn has_ports(self) -> bool {
+        match self {
+            Protocol::Tcp | Protocol::Udp => true,
+            Protocol::Esp | Protocol::Gre | Protocol::L2tpv3 => false,
+        }
+    }
+}
+
+/// Stands for the ports of a protocol that has none.
+const NO_PORTS: RangeInclusive<u16> = 0..=0;
 
 /// An outside address that is one inside host's alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,11 +81,20 @@ pub(crate) struct StaticDraft {
     pub(crate) inside: Option<Located<Ipv4Addr>>,
 }
 
-/// TCP or UDP; what else the design forwards is refused by name.
+/// A [`Protocol`]; what else people forward is refused by name.
 fn protocol(node: &Node<'_>) -> Result<Protocol, Mistake> {
     let found = text(node, "\"tcp\" or \"udp\"")?;
     match found.as_str() {
-        "esp" | "gre" | "ah" | "l2tp" | "l2tpv3" | "6in4" | "icmp" | "sctp" | "dccp" => {
+        "ah" => Err(Mistake::new(
+            "AH authenticates the addresses that NAT changes, so it can never pass (RFC 3715 §2.1)",
+            "remove this [[nat.forward]], and let both ends use NAT traversal: forward udp 500 and 4500",
+        )),
+        "l2tp" => Err(Mistake::write("\"l2tp\" runs over UDP", "\"udp\" with outside_port = 1701, or \"l2tpv3\"")),
+        "pptp" => Err(Mistake::write(
+            "\"pptp\" is a TCP service whose GRE follows by itself",
+            "\"tcp\" with outside_port = 1723",
+        )),
+        "6in4" | "icmp" | "sctp" | "dccp" => {
             let Mistake { message, .. } = Mistake::unsupported(&format!("a forward of protocol \"{found}\""));
             Err(Mistake::new(message, "remove this [[nat.forward]]"))
         }
@@ -90,18 +118,32 @@ fn read_forward(mut table: Table<'_>) -> ForwardDraft {
     let protocol = table.read("protocol", protocol);
     let outside_address = table.read("outside_address", address);
     let outside_address_bad = outside_address.is_bad();
-    let outside_ports = table.read("outside_port", forwarded_ports);
+    let portless = match &protocol {
+        Slot::Good(protocol) if !protocol.has_ports() => Some(protocol.clone()),
+        Slot::Good(_) | Slot::Absent(_) | Slot::Bad(_) => None,
+    };
+    let outside_ports = table.read("outside_port", |node| match &portless {
+        Some(protocol) => Err(Mistake::new(format!("{} has no ports", protocol.value), "remove it")),
+        None => forwarded_ports(node),
+    });
     if matches!(protocol, Slot::Absent(_)) {
         table.note_missing("protocol", "\"tcp\" or \"udp\"");
     }
     // A protocol that is refused may be one without ports.
-    if matches!((&protocol, &outside_ports), (Slot::Good(_), Slot::Absent(_))) {
+    if portless.is_none() && matches!((&protocol, &outside_ports), (Slot::Good(_), Slot::Absent(_))) {
         table.note_missing("outside_port", "8443");
     }
-    let outside_ports = outside_ports.optional();
+    let outside_ports = match &portless {
+        Some(protocol) => Some(Located::new(NO_PORTS, protocol.location.clone())),
+        None => outside_ports.optional(),
+    };
     let mut inside_ports = None;
-    let inside = table.require("inside", "\"192.168.1.10:443\"", |node| {
+    let example = if portless.is_some() { "\"192.168.1.10\"" } else { "\"192.168.1.10:443\"" };
+    let inside = table.require("inside", example, |node| {
         let (address, first) = endpoint(node)?;
+        if let (Some(protocol), Some(_)) = (&portless, first) {
+            return Err(Mistake::write(format!("{} has no ports", protocol.value), format!("\"{address}\"")));
+        }
         let Some(outside) = &outside_ports else { return Ok(address) };
         let Some(first) = first else {
             inside_ports = Some(outside.value.clone());

@@ -10,7 +10,7 @@
 //! the [`Location`] of a value into a diagnostic of the same form with [`Model::diagnostic`].
 //!
 //! The way through: text → [`document`] (TOML with spans) → [`table`] and [`value`] (typed leaves, unknown keys) →
-//! one file a section ([`runtime`], [`port`], [`link`], [`nat`], [`forward`], [`firewall`]) → [`check`] (what
+//! one file a section ([`runtime`], [`port`], [`link`], [`nat`], [`forward`], [`passthrough`], [`firewall`]) → [`check`] (what
 //! concerns several sections) → [`Model`].
 #![cfg_attr(
     not(test),
@@ -36,6 +36,7 @@ mod link;
 mod model;
 mod nat;
 mod net;
+mod passthrough;
 mod port;
 mod runtime;
 mod table;
@@ -49,6 +50,7 @@ pub use link::{Neighbour, PortIndex, Route};
 pub use model::{Checked, Model};
 pub use nat::{Filtering, Fragments, Limits, MssClamp, Nat, PoolExhausted, Refusal, Timeouts, UnsolicitedSyn};
 pub use net::{AddressRange, Ipv4Net, MacAddr};
+pub use passthrough::{EspPairing, IkePort, Passthrough, Profile, Switch};
 pub use port::{Port, Role};
 pub use runtime::{Idle, Memory, Runtime, Workers};
 

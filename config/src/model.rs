@@ -9,6 +9,7 @@ use crate::document::Document;
 use crate::firewall::{self, Firewall};
 use crate::link::{self, Neighbour, PortIndex, Route};
 use crate::nat::{self, Nat};
+use crate::passthrough::{self, Passthrough};
 use crate::port::{self, Port, Role};
 use crate::runtime::{self, Runtime};
 use crate::table::Table;
@@ -33,6 +34,7 @@ pub struct Model {
     neighbours: Vec<Located<Neighbour>>,
     routes: Vec<Located<Route>>,
     nat: Nat,
+    passthrough: Passthrough,
     firewall: Firewall,
 }
 
@@ -43,6 +45,7 @@ impl PartialEq for Model {
             && self.neighbours == other.neighbours
             && self.routes == other.routes
             && self.nat == other.nat
+            && self.passthrough == other.passthrough
             && self.firewall == other.firewall
     }
 }
@@ -92,6 +95,11 @@ impl Model {
         &self.nat
     }
 
+    /// What passes of VPNs.
+    pub fn passthrough(&self) -> &Passthrough {
+        &self.passthrough
+    }
+
     /// What may come in unasked.
     pub fn firewall(&self) -> &Firewall {
         &self.firewall
@@ -119,8 +127,8 @@ pub(crate) fn read(document: &Document<'_>, tree: &Spanned<DeTable<'_>>) -> Opti
     let neighbours = link::read_neighbours(&mut root);
     let (routes, routes_complete) = link::read_routes(&mut root);
     let mut nat = nat::read(document, root.table("nat"));
+    let passthrough = passthrough::read(document, root.table("passthrough"));
     let allow = firewall::read(root.table("firewall"));
-    root.refuse("passthrough", "VPN passthrough");
     root.refuse("control", "a control socket");
     root.finish();
 
@@ -135,6 +143,7 @@ pub(crate) fn read(document: &Document<'_>, tree: &Spanned<DeTable<'_>>) -> Opti
     let statics = check::statics(document, &links, &pool, &subscribers, &nat);
     check::one_or_the_other(document, &forwards, &statics);
     let allow = check::allow(document, &nat, &forwards, &statics, allow);
+    check::carried(document, &passthrough, &nat, &allow);
 
     nat.nat.pool = pool.ranges();
     nat.nat.forwards = forwards;
@@ -146,6 +155,7 @@ pub(crate) fn read(document: &Document<'_>, tree: &Spanned<DeTable<'_>>) -> Opti
         neighbours,
         routes,
         nat: nat.nat,
+        passthrough,
         firewall: Firewall { allow },
     })
 }

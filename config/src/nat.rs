@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::diagnostic::Located;
 use crate::document::Document;
-use crate::duration::{advised, advised_from, duration};
+use crate::duration::{WEEK, advised, advised_from, duration};
 use crate::forward::{self, Forward, ForwardDraft, StaticDraft, StaticMapping};
 use crate::net::{AddressRange, address_range, count_ports, ports};
 use crate::table::{List, Table};
@@ -145,6 +145,16 @@ pub struct Timeouts {
     pub tcp_transitory: Duration,
     /// ICMP queries [RFC 5508 REQ-2].
     pub icmp: Duration,
+    /// A PPTP call whose GRE and control connection are both silent.
+    pub gre: Duration,
+    /// ESP that has been answered.
+    pub esp: Duration,
+    /// ESP and L2TPv3 that wait for their first answer.
+    pub esp_pending: Duration,
+    /// L2TPv3 over IP.
+    pub l2tpv3: Duration,
+    /// The protocols of `passthrough.other`.
+    pub other: Duration,
 }
 
 /// What one subscriber, one inside address, may take [RFC 6888 REQ-4].
@@ -285,6 +295,7 @@ fn fragments(mut table: Table<'_>) -> Fragments {
 
 fn timeouts(mut table: Table<'_>) -> Timeouts {
     let seconds = Duration::from_secs;
+    let any = || duration(seconds(1)..=WEEK);
     let timeouts = Timeouts {
         udp: table.read("udp", advised(seconds(120), "RFC 4787 REQ-5")).or(seconds(300)).value,
         tcp_established: table
@@ -293,15 +304,13 @@ fn timeouts(mut table: Table<'_>) -> Timeouts {
             .value,
         tcp_transitory: table.read("tcp_transitory", advised(seconds(240), "RFC 5382 REQ-5")).or(seconds(240)).value,
         icmp: table.read("icmp", advised(seconds(60), "RFC 5508 REQ-2")).or(seconds(60)).value,
+        // A minute of silence before an echo is asked for, and one to wait for it.
+        gre: table.read("gre", advised(seconds(120), "RFC 2637 §3.1.4")).or(seconds(7440)).value,
+        esp: table.read("esp", any()).or(seconds(3600)).value,
+        esp_pending: table.read("esp_pending", any()).or(seconds(30)).value,
+        l2tpv3: table.read("l2tpv3", any()).or(seconds(3600)).value,
+        other: table.read("other", any()).or(seconds(600)).value,
     };
-    for (key, what) in [
-        ("gre", "a GRE timeout"),
-        ("esp", "an ESP timeout"),
-        ("esp_pending", "an ESP timeout"),
-        ("other", "a timeout for other protocols"),
-    ] {
-        table.refuse(key, what);
-    }
     table.finish();
     timeouts
 }

@@ -34,7 +34,7 @@ gateway = "203.0.114.1"
 [nat.timeouts]
 udp = 300
 icmp = "30s"
-[passthrough]
+[control]
 "#;
     let report = config::parse("u.toml", text).unwrap_err();
     let places: Vec<_> =
@@ -53,7 +53,7 @@ icmp = "30s"
             (14, 11, error(), "port[1].gateway"),
             (16, 7, error(), "nat.timeouts.udp"),
             (17, 8, "warning".to_owned(), "nat.timeouts.icmp"),
-            (18, 1, error(), "passthrough"),
+            (18, 1, error(), "control"),
         ]
     );
     assert_eq!(report.errors().count(), 10);
@@ -142,10 +142,8 @@ fn a_table_of_the_wrong_kind_says_how_to_write_it() {
 #[test]
 fn what_is_not_built_yet_is_refused() {
     for (text, key) in [
-        ("‸[passthrough]\npptp = true\n", "passthrough"),
         ("‸[control]\n", "control"),
         ("‸[firewall.ipv6]\nunsolicited_ipsec = true\n", "firewall.ipv6"),
-        ("[nat.timeouts]\nesp = ‸\"5m\"\n", "nat.timeouts.esp"),
         ("[nat]\npool = [‸\"2001:db8::1\"]\n", "nat.pool[0]"),
         ("[[route]]\nvia = \"192.168.1.2\"\nnetwork = ‸\"2001:db8::/32\"\n", "route[0].network"),
     ] {
@@ -183,7 +181,7 @@ fn the_example_is_complete_and_without_warnings() {
     let example = include_str!("../example.toml");
     let checked = config::parse("example.toml", example).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!(checked.warnings, []);
-    assert_eq!(checked.model.nat().forwards.len(), 2);
+    assert_eq!(checked.model.nat().forwards.len(), 3);
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn a_forward_s_values_are_checked() {
     for (text, key, message, remedy) in [
         (forward("‸\"icmpv6\"", "1", host), "protocol", "not one", "\"tcp\" or \"udp\""),
         (
-            forward("‸\"esp\"", "1", host),
+            forward("‸\"dccp\"", "1", host),
             "protocol",
             "not supported by this version (0.1)",
             "remove this [[nat.forward]]",
@@ -148,7 +148,7 @@ fn the_firewall_denies_what_is_not_allowed() {
     wrong_beside_ports("[firewall]\ndefault = ‸\"allow\"\n", "firewall.default", "let the Internet in", "\"deny\"");
     wrong_beside_ports("[firewall]\ndefault = ‸\"drop\"\n", "firewall.default", "\"drop\" is not a policy", "\"deny\"");
     for (text, key, message, remedy) in [
-        (allow("‸\"esp\"", host, "port = 1"), ".protocol", "\"esp\" is not one", "\"icmp\""),
+        (allow("‸\"sctp\"", host, "port = 1"), ".protocol", "\"sctp\" is not one", "\"icmp\""),
         (allow("\"icmp\"", host, "port = ‸1"), ".port", "icmp has no ports", "remove it"),
         (allow(TCP, host, "").replace("[[", "‸[["), ".port", "no `port`", "\"1-65535\" for every port"),
         (allow(TCP, "‸\"192.168.1.31\"", "port = 1"), ".inside", "leads to 192.168.1.31", "add a [[nat.static]]"),

@@ -10,7 +10,7 @@ mod services;
 
 pub(crate) use links::{Links, neighbours, routes};
 pub(crate) use pool::Pool;
-pub(crate) use services::{Subscribers, allow, forwards, one_or_the_other, statics};
+pub(crate) use services::{Subscribers, allow, carried, forwards, one_or_the_other, statics};
 
 use std::net::Ipv4Addr;
 

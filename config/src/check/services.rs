@@ -11,6 +11,7 @@ use crate::forward::{Forward, Protocol, StaticMapping};
 use crate::link::Route;
 use crate::nat::Draft;
 use crate::net::show_ports;
+use crate::passthrough::{Passthrough, Switch};
 use crate::port::Role;
 
 /// Where inside hosts can be.
@@ -124,28 +125,36 @@ fn contradictions(document: &Document<'_>, candidates: &[Candidate]) {
     for (earlier, later) in outside.into_values().flat_map(overlapping) {
         let (Some(one), Some(two)) = (candidates.get(earlier), candidates.get(later)) else { continue };
         reported.insert(later);
-        let message = format!(
-            "{} {}:{} is already forwarded (line {})",
-            two.forward.protocol,
-            two.forward.outside_address,
-            show_ports(&two.forward.outside_ports),
-            one.outside.line()
-        );
-        document.error(&two.outside, message, "write: outside ports that no other forward of the protocol takes");
+        let end = end(two.forward.protocol, two.forward.outside_address, &two.forward.outside_ports);
+        let message = format!("{end} is already forwarded (line {})", one.outside.line());
+        let remedy = match two.forward.protocol.has_ports() {
+            true => "write: outside ports that no other forward of the protocol takes",
+            false => "write: an outside_address that no other forward of the protocol takes, or keep one of the two",
+        };
+        document.error(&two.outside, message, remedy);
     }
     for (earlier, later) in inside.into_values().flat_map(overlapping) {
         let (Some(one), Some(two)) = (candidates.get(earlier), candidates.get(later)) else { continue };
         if reported.contains(&later) {
             continue;
         }
-        let message = format!(
-            "{} {}:{} already has a forward (line {}), and an inside endpoint has one outside endpoint only",
-            two.forward.protocol,
-            two.forward.inside_address,
-            show_ports(&two.forward.inside_ports),
-            one.inside.line()
-        );
-        document.error(&two.inside, message, "keep one of the two, or let the host listen on a second port");
+        let end = end(two.forward.protocol, two.forward.inside_address, &two.forward.inside_ports);
+        let line = one.inside.line();
+        let message =
+            format!("{end} already has a forward (line {line}), and an inside endpoint has one outside endpoint only");
+        let remedy = match two.forward.protocol.has_ports() {
+            true => "keep one of the two, or let the host listen on a second port",
+            false => "keep one of the two",
+        };
+        document.error(&two.inside, message, remedy);
+    }
+}
+
+/// An end of a forward, for a message.
+fn end(protocol: Protocol, address: Ipv4Addr, ports: &std::ops::RangeInclusive<u16>) -> String {
+    match protocol.has_ports() {
+        true => format!("{protocol} {address}:{}", show_ports(ports)),
+        false => format!("{protocol} {address}"),
     }
 }
 
@@ -244,7 +253,38 @@ fn leads(forward: &Forward, service: &Service) -> bool {
         Service::Tcp(ports) => (Protocol::Tcp, ports),
         Service::Udp(ports) => (Protocol::Udp, ports),
         Service::Icmp => return false,
+        Service::Esp => return forward.protocol == Protocol::Esp,
+        Service::Gre => return forward.protocol == Protocol::Gre,
+        Service::L2tpv3 => return forward.protocol == Protocol::L2tpv3,
     };
     let theirs = &forward.inside_ports;
     forward.protocol == protocol && theirs.start() <= ports.end() && ports.start() <= theirs.end()
+}
+
+/// Warns of ways in for a tunnel whose protocol is not carried, so that nothing would ever come.
+pub(crate) fn carried(document: &Document<'_>, passthrough: &Passthrough, nat: &Draft, allow: &[Located<Allow>]) {
+    let report = |location: &Location, what: &str, key: &str, switch: Switch| {
+        let why = match switch {
+            Switch::On => return,
+            Switch::Plain => "passthrough.profile is \"strict\"",
+            Switch::Off => "it is switched off in [passthrough]",
+        };
+        let remedy = format!("write: {key} = true in [passthrough], or remove this");
+        document.warning(location, format!("no {what} passes, as {why}"), remedy);
+    };
+    for protocol in nat.forwards.iter().filter_map(|forward| forward.protocol.as_ref()) {
+        match protocol.value {
+            Protocol::Esp => report(&protocol.location, "ESP", "ipsec", passthrough.ipsec),
+            Protocol::L2tpv3 => report(&protocol.location, "L2TPv3", "l2tp", passthrough.l2tp),
+            // GRE version 0 has no switch. A port of control traffic is not looked for: a range may hold it by the way.
+            Protocol::Gre | Protocol::Tcp | Protocol::Udp => {}
+        }
+    }
+    for allow in allow {
+        match allow.service {
+            Service::Esp => report(&allow.location, "ESP", "ipsec", passthrough.ipsec),
+            Service::L2tpv3 => report(&allow.location, "L2TPv3", "l2tp", passthrough.l2tp),
+            Service::Gre | Service::Tcp(_) | Service::Udp(_) | Service::Icmp => {}
+        }
+    }
 }
