@@ -8,5 +8,6 @@ pub mod checksum;
 pub mod eth;
 pub mod icmp;
 pub mod ipv4;
+pub mod pptp;
 pub mod tcp;
 pub mod udp;

@@ -25,6 +25,7 @@ mod endpoint;
 mod flags;
 mod fragment;
 mod frame;
+pub mod pptp;
 mod seen;
 
 pub use checksum::{checksum, transport_checksum};
