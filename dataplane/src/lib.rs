@@ -35,6 +35,7 @@ pub mod io;
 pub mod link;
 pub mod nat;
 pub mod packet;
+pub mod passthrough;
 pub mod policy;
 mod prefetch;
 pub mod types;

@@ -6,7 +6,7 @@ use pcap_file::DataLink;
 use pcap_file::pcap::PcapReader;
 use std::fs;
 use std::path::Path;
-use testkit::{ACK, FIN, Frame, RST, SYN, fragments};
+use testkit::{ACK, FIN, Frame, RST, SYN, fragments, pptp};
 
 /// Most frames of a capture, and of all captures.
 const EACH: usize = 2;
@@ -18,10 +18,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seeds = args.next().ok_or("where to? seed DIRECTORY [CAPTURE.pcap…]")?;
     let seeds = Path::new(&seeds);
     let mut captured = Vec::new();
+    for (name, streams) in pptp_streams() {
+        write(seeds, "pptp_stream", name, &conversation(&streams))?;
+    }
     for capture in args {
         let name = Path::new(&capture).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         for (n, frame) in small_frames(&capture)?.into_iter().enumerate() {
             captured.push((format!("{name}-{n}"), frame));
+        }
+        let streams = captured_pptp(&capture)?;
+        if streams.iter().any(|s| !s.is_empty()) {
+            write(seeds, "pptp_stream", &name, &conversation(&streams))?;
         }
     }
     captured.truncate(ALL);
@@ -57,6 +64,62 @@ fn small_frames(capture: &str) -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error
         }
     }
     Ok(frames)
+}
+
+/// What a capture has of PPTP's control streams, to the server and from it, each segment once. Read without a look at
+/// checksums: captures have unfinished ones.
+fn captured_pptp(capture: &str) -> Result<[Vec<u8>; 2], Box<dyn std::error::Error>> {
+    const PPTP: [u8; 2] = [6, 0xbb];
+    let mut reader = PcapReader::new(fs::File::open(capture)?)?;
+    let (ethernet, mut streams, mut seen) = (reader.header().datalink == DataLink::ETHERNET, [vec![], vec![]], vec![]);
+    while let (true, Some(packet)) = (ethernet, reader.next_packet()) {
+        let data = packet?.data.into_owned();
+        if data.len() < 54 || data[12..15] != [8, 0, 0x45] || data[23] != 6 {
+            continue;
+        }
+        let end = 14 + usize::from(u16::from_be_bytes([data[16], data[17]]));
+        let payload = data.get(34 + usize::from(data[46] >> 4) * 4..end).unwrap_or_default();
+        for (way, ports) in [data[36..38] == PPTP, data[34..36] == PPTP].into_iter().enumerate() {
+            let segment = (way, data[38..42].to_vec());
+            if ports && !payload.is_empty() && !seen.contains(&segment) {
+                streams[way].extend(payload);
+                seen.push(segment);
+            }
+        }
+    }
+    Ok(streams)
+}
+
+/// Streams and a script, as `bodies::pptp_stream` reads them.
+fn conversation([out, into]: &[Vec<u8>; 2]) -> Vec<u8> {
+    let mut all = vec![0xff, 0xff, 0xff, 0xf0, 0, 0, 0, 9];
+    for stream in [out, into] {
+        all.extend(u16::try_from(stream.len()).expect("a short stream").to_be_bytes());
+    }
+    all.extend(out);
+    all.extend(into);
+    let steps: [u8; 20] = [0, 1, 0x42, 4, 5, 6, 7, 8, 0x32, 0x43, 9, 10, 11, 12, 13, 14, 15, 2, 3, 0x30];
+    for n in 0..60u8 {
+        all.extend([steps[usize::from(n) % steps.len()], n.wrapping_mul(77), n.wrapping_mul(29)]);
+    }
+    all
+}
+
+/// What captures do not have: all types, many calls at once, a server inside, and what is malformed.
+fn pptp_streams() -> [(&'static str, [Vec<u8>; 2]); 4] {
+    let all = pptp::one_of_each(0x1111, 0x2222, 1).concat();
+    let clears = |n: u16| (0..n).flat_map(|n| pptp::call_clear_request(n * 7)).collect::<Vec<_>>();
+    let calls = |n: u16| (0..n).flat_map(|n| pptp::outgoing_call_reply(n, n * 7, 1)).collect::<Vec<_>>();
+    let incoming =
+        [pptp::incoming_call_request(7), pptp::incoming_call_connected(9), pptp::wan_error_notify(9)].concat();
+    let reply = [pptp::management(&[1; 30]), pptp::incoming_call_reply(9, 7, 1)].concat();
+    let broken = [clears(3), vec![0, 16, 0, 1, 0x1a, 0x2b, 0x3c, 0x4d, 0, 16, 0, 0], clears(2)].concat();
+    [
+        ("all", [all.clone(), all]),
+        ("many", [clears(150), calls(120)]),
+        ("server-inside", [incoming, reply]),
+        ("malformed", [broken, vec![0, 15]]),
+    ]
 }
 
 const HOST: &str = "192.168.1.10:4000";

@@ -7,10 +7,12 @@ mod burst;
 mod frames;
 mod icmp_quote;
 mod parse;
+mod pptp_stream;
 
 pub use burst::burst;
 pub use icmp_quote::icmp_quote;
 pub use parse::parse;
+pub use pptp_stream::pptp_stream;
 
 /// Reads any text as a configuration; what is wrong with it is reported, and each report can be shown.
 pub fn config(data: &[u8]) {
@@ -25,4 +27,5 @@ pub fn config(data: &[u8]) {
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 4] = [("parse", parse), ("icmp_quote", icmp_quote), ("burst", burst), ("config", config)];
+pub const TARGETS: [Target; 5] =
+    [("parse", parse), ("icmp_quote", icmp_quote), ("burst", burst), ("config", config), ("pptp_stream", pptp_stream)];

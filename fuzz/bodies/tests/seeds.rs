@@ -100,3 +100,8 @@ fn burst() {
 fn config() {
     run("config", 1_000);
 }
+
+#[test]
+fn pptp_stream() {
+    run("pptp_stream", 20_000);
+}

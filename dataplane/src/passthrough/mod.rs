@@ -1,0 +1,3 @@
+//! VPN protocols that address translation alone would break.
+
+pub mod pptp;

@@ -1,0 +1,3 @@
+//! PPTP (RFC 2637).
+
+pub mod stream;
