@@ -18,9 +18,9 @@
 //! becomes of the segment; the sender resends, and is asked about again.
 //!
 //! **Dropped**, each to be counted by the caller ([`Why`]): what the book refuses; what leaves a gap, unless it lies in
-//! the body of a message whose head was read; a resend of acknowledged bytes so old that the identifiers in it are
-//! forgotten; more identifiers than [`MEMORY`] that the receiver has not acknowledged. A segment of 1460 bytes with
-//! nothing unacknowledged before it meets none of the last three, so a sender that resends what is missing gets
+//! the body of the message at hand, behind its 17th byte; a resend of acknowledged bytes so old that the identifiers
+//! in it are forgotten; more identifiers than [`MEMORY`] that the receiver has not acknowledged. A segment of at most
+//! 1460 bytes that begins with what the receiver lacks meets none of the last three, so a sender that resends gets
 //! through.
 //!
 //! **Malformed** input (a length that is not the type's, a wrong cookie, no such type) ends the parsing of its

@@ -84,7 +84,7 @@ impl<F: FnMut(Segment, &mut Vec<u8>) -> bool> Talk<'_, F> {
             3 => (acked + (sent - acked) * a / 256, 1 + b % 32),
             4 => (acked, a * 8 + b),
             5 => (sent * a / 256, 1 + b),
-            6 => (sent + 1 + a % 40, 1 + b % 200),
+            6 => (lane.received() + 1 + a % 60, 1 + b % 60),
             _ => {
                 // A keepalive: one byte of garbage before what the receiver waits for.
                 let ack = self.ack(way);

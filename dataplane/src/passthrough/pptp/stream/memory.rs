@@ -10,8 +10,8 @@ use super::{Why, before};
 /// Identifiers remembered in each direction. A segment of 1460 bytes touches at most 92.
 pub const MEMORY: usize = 96;
 
-/// Half the longest distance that TCP may have unacknowledged is the widest window (RFC 7323 §2.3: 2^30). What lies
-/// further back is no resend, and is forgotten before sequence numbers come round.
+/// The widest window that TCP can have (RFC 7323 §2.3). What lies further back is no resend, and is forgotten before
+/// sequence numbers come round.
 pub(super) const WINDOW: u32 = 1 << 30;
 
 #[derive(Clone, Copy, Debug)]

@@ -86,11 +86,9 @@ impl Parser {
     }
 
     /// Whether `len` bytes that begin `gap` bytes after `next` may pass before those between: they must lie in the body
-    /// of the message at hand, and next to what did so before. Remembers them.
+    /// of the message at hand, and next to what did so before. Remembers them. A length is enough to know the body, and
+    /// there is none before it was read; should the header turn out malformed, nothing would be translated either.
     pub(super) fn pass_early(&mut self, gap: u32, len: usize) -> bool {
-        if self.at < JUDGED {
-            return false;
-        }
         let place = |n: usize| u8::try_from(n).ok().filter(|&n| n <= self.len);
         let start = usize::try_from(gap).unwrap_or(usize::MAX).saturating_add(usize::from(self.at));
         let (Some(start), Some(end)) = (place(start), place(start.saturating_add(len))) else { return false };
