@@ -107,13 +107,13 @@ pub enum Outcome {
 /// The state of one control connection, both ways.
 ///
 /// A new connection between the same ports needs a new one: only the first SYN of each way counts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Follower {
     out: Lane,
     into: Lane,
 }
 
-const _: () = assert!(size_of::<Follower>() <= 1312);
+const _: () = assert!(size_of::<Follower>() <= 1248);
 
 impl Default for Follower {
     fn default() -> Self {
@@ -208,7 +208,7 @@ enum Phase {
 }
 
 /// One direction.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Lane {
     phase: Phase,
     /// The receiver has everything before.

@@ -14,7 +14,7 @@ pub const MEMORY: usize = 96;
 /// sequence numbers come round.
 pub(super) const WINDOW: u32 = 1 << 30;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Memory {
     /// Sequence number of each identifier's high byte.
     places: [u32; MEMORY],

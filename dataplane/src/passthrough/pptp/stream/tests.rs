@@ -340,7 +340,8 @@ proptest! {
     ) {
         let mut case = Case::unopened();
         let whole = [translate(true, &streams[0], id), translate(false, &streams[1], id)];
-        talk(&script, [first, wraps.wrapping_neg()], [&streams[0], &streams[1]], [&whole[0].bytes, &whole[1].bytes], |s, payload| {
+        let expected = [&whole[0].bytes[..], &whole[1].bytes];
+        talk(&script, [first, wraps.wrapping_neg()], [&streams[0], &streams[1]], expected, |s, payload| {
             case.book.refuse = s.refuse;
             let way = if s.outwards { Way::Out } else { Way::In };
             let (outcome, changed) = case.raw(way, s.seq, s.syn, s.ack, payload);
