@@ -4,6 +4,7 @@
 //! wire        headers as views over bytes          packet    one bounds-checked pass → Meta
 //! flow        index, sessions, timer wheel, TCP    nat       mappings, ports, subscribers, rewrite, fragments
 //! policy      what the operator wants, compiled    link      neighbours and ARP
+//! passthrough PPTP, IKE and ESP, L2TP: tunnels, their legs and their control traffic
 //! worker      the loop and its stages              io        bursts: memory, DPDK
 //! verdict     what became of each packet           types     sides, units, identifiers
 //! ```

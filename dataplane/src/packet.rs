@@ -10,7 +10,7 @@
 
 use crate::types::{Key, Mac, Proto};
 use crate::verdict::DropReason;
-use crate::wire::{checksum, eth, icmp, ipv4, tcp, udp};
+use crate::wire::{checksum, eth, gre, icmp, ipv4, tcp, udp};
 use std::net::Ipv4Addr;
 use zerocopy::FromBytes;
 
@@ -27,7 +27,11 @@ pub enum Class {
     IcmpError,
     /// A fragment that is not the first: its transport header went before, or is yet to come.
     LaterFragment,
-    /// Another protocol.
+    /// PPTP's GRE, ESP, or L2TPv3 data: `ident` is the Call ID, SPI or session identifier.
+    Tunnel,
+    /// L2TPv3's control connection over IP: `ident` is the control connection identifier.
+    L2tpControl,
+    /// Another protocol, known by its addresses alone.
     Other,
 }
 
@@ -98,6 +102,13 @@ impl Meta {
     #[must_use]
     pub const fn payload_len(&self) -> usize {
         (self.total_len as usize).saturating_sub((self.l4 - self.l3) as usize)
+    }
+
+    /// A protocol without ports, that passes by legs of a tunnel.
+    #[inline]
+    #[must_use]
+    pub const fn is_tunnel(&self) -> bool {
+        matches!(self.class, Class::Tunnel | Class::L2tpControl | Class::Other)
     }
 
     /// Where the packet ends in the frame; what follows is padding.
@@ -247,6 +258,10 @@ fn parse_ipv4(packet: &[u8], l3: u8, meta: &mut Meta) -> Result<(), DropReason> 
         Proto::UDP => parse_udp(payload, meta)?,
         Proto::TCP => parse_tcp(payload, meta)?,
         Proto::ICMP => parse_icmp(payload, meta)?,
+        Proto::ESP => parse_esp(payload, meta)?,
+        Proto::GRE => parse_gre(payload, meta)?,
+        Proto::L2TP => parse_l2tp(payload, meta)?,
+        Proto::L2TP_CONTROL => return Err(DropReason::Protocol),
         _ => {}
     }
     Ok(())
@@ -356,5 +371,54 @@ fn parse_icmp(payload: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
         icmp::Kind::Error => (Class::IcmpError, 0),
         icmp::Kind::Other => return Err(DropReason::IcmpType),
     };
+    Ok(())
+}
+
+/// ESP [RFC 4303 §2]: the SPI. 1 to 255 are reserved and 0 is for local use; neither is on the wire [§2.1].
+#[inline]
+fn parse_esp(payload: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
+    let Some([a, b, c, d, _, _, _, _]) = payload.first_chunk::<8>() else { return Err(too_short(meta)) };
+    meta.class = Class::Tunnel;
+    meta.key.ident = u32::from_be_bytes([*a, *b, *c, *d]);
+    if meta.key.ident < 256 { Err(DropReason::EspReservedSpi) } else { Ok(()) }
+}
+
+/// GRE: version 1 is PPTP's [RFC 2637 §4.1]; version 0 [RFC 2784] has no identifier that both ends must have.
+#[inline]
+fn parse_gre(payload: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
+    let Some(&[bits, version, _, _]) = payload.first_chunk::<4>() else { return Err(too_short(meta)) };
+    match version & gre::VERSION {
+        0 => Ok(()),
+        1 => {
+            let Some(&[_, _, p0, p1, l0, l1, c0, c1]) = payload.first_chunk::<8>() else { return Err(too_short(meta)) };
+            // Key present, checksum and routing not, as the RFC demands; then the header's length follows.
+            let fields =
+                4 * (usize::from(bits & gre::SEQUENCE != 0) + usize::from(version & gre::ACKNOWLEDGEMENT != 0));
+            let claimed = 8 + fields + usize::from(u16::from_be_bytes([l0, l1]));
+            if bits & (gre::CHECKSUM | gre::ROUTING | gre::KEY) != gre::KEY
+                || u16::from_be_bytes([p0, p1]) != gre::PPP
+                || (claimed > payload.len() && !meta.is_fragment())
+            {
+                return Err(DropReason::GreHeader);
+            }
+            meta.class = Class::Tunnel;
+            meta.key.ident = Key::call(u16::from_be_bytes([c0, c1]));
+            Ok(())
+        }
+        _ => Err(DropReason::GreHeader),
+    }
+}
+
+/// L2TPv3 over IP [RFC 3931 §4.1.1]: the session identifier, or, where it is 0, the control connection's.
+#[inline]
+fn parse_l2tp(payload: &[u8], meta: &mut Meta) -> Result<(), DropReason> {
+    let Some(session) = payload.first_chunk::<4>() else { return Err(too_short(meta)) };
+    meta.class = Class::Tunnel;
+    meta.key.ident = u32::from_be_bytes(*session);
+    if meta.key.ident == 0 {
+        let Some(id) = payload.get(8..).and_then(|p| p.first_chunk::<4>()) else { return Err(too_short(meta)) };
+        meta.class = Class::L2tpControl;
+        meta.key = Key { ident: u32::from_be_bytes(*id), proto: Proto::L2TP_CONTROL, ..meta.key };
+    }
     Ok(())
 }

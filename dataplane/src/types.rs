@@ -100,8 +100,17 @@ impl Proto {
     pub const ESP: Self = Self(50);
     /// IPsec's authentication header, protocol 51.
     pub const AH: Self = Self(51);
-    /// L2TPv3 over IP, protocol 115.
+    /// L2TPv3 over IP, protocol 115: its data packets, by session identifier.
     pub const L2TP: Self = Self(115);
+    /// L2TPv3's control connection in a [`Key`], by control connection identifier. On the wire it is [`Proto::L2TP`];
+    /// 255 is reserved there and never accepted.
+    pub const L2TP_CONTROL: Self = Self(255);
+
+    /// The number on the wire.
+    #[must_use]
+    pub const fn wire(self) -> Self {
+        if self.0 == Self::L2TP_CONTROL.0 { Self::L2TP } else { self }
+    }
 }
 
 impl fmt::Debug for Proto {
@@ -114,6 +123,7 @@ impl fmt::Debug for Proto {
             Self::ESP => f.write_str("esp"),
             Self::AH => f.write_str("ah"),
             Self::L2TP => f.write_str("l2tp"),
+            Self::L2TP_CONTROL => f.write_str("l2tp control"),
             Self(n) => write!(f, "protocol {n}"),
         }
     }
@@ -192,6 +202,23 @@ pub struct Key {
 }
 
 impl Key {
+    /// What stands before a PPTP Call ID in an `ident`, so that it differs from GRE version 0, which has 0.
+    pub const PPTP: u32 = 0x880b_0000;
+
+    /// The `ident` of GRE version 1 [RFC 2637 §4.1].
+    #[inline]
+    #[must_use]
+    pub const fn call(id: u16) -> u32 {
+        Self::PPTP | id as u32
+    }
+
+    /// Whether this is a packet of a PPTP call.
+    #[inline]
+    #[must_use]
+    pub const fn is_pptp(&self) -> bool {
+        self.proto.0 == Proto::GRE.0 && self.ident & 0xffff_0000 == Self::PPTP
+    }
+
     /// The `ident` of a protocol with ports.
     #[inline]
     #[must_use]

@@ -4,6 +4,7 @@
 //! [`DropReason`]. Each worker writes its own [`Counters`] and nobody else does, so an increment is a plain load and
 //! store; readers load relaxed and subtract. Nothing is ever reset.
 
+use crate::passthrough::notice::Notices;
 use crate::types::MAX_PORTS;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -121,8 +122,52 @@ drop_reasons! {
     TcpSynOnClosed = "tcp_syn_on_closed",
     /// A TCP reset outside of the connection's window: forged, or very late (RFC 7857 §2.2).
     TcpBadReset = "tcp_bad_reset",
-    /// A protocol that this version does not translate.
+    /// A protocol that is not translated. `passthrough.other` names more.
     Protocol = "protocol",
+    /// A port that only PPTP uses, or its GRE, while `passthrough.pptp` is switched off.
+    PptpOff = "pptp_off",
+    /// A port that only L2TP uses, or L2TPv3 over IP, while `passthrough.l2tp` is switched off.
+    L2tpOff = "l2tp_off",
+    /// IKE, UDP 4500, ESP or AH while `passthrough.ipsec` is switched off.
+    IpsecOff = "ipsec_off",
+    /// PPTP's GRE, ESP or L2TPv3 over IP while the profile is `strict`, which has no ALGs. Use NAT-T, or switch the
+    /// protocol on by name.
+    AlgOff = "alg_off",
+    /// IPsec's AH. It signs the addresses that NAT must change, so it can never pass (RFC 3715 §2.1 a). Use ESP, best in
+    /// UDP (NAT-T).
+    Ah = "ah",
+    /// ESP with an SPI below 256, which no security association has (RFC 4303 §2.1).
+    EspReservedSpi = "esp_reserved_spi",
+    /// ESP from outside that no inside host waits for.
+    EspUnsolicited = "esp_unsolicited",
+    /// A GRE header that is neither version 0 nor PPTP's (RFC 2637 §4.1).
+    GreHeader = "gre_header",
+    /// PPTP's GRE without a call: before its request, after its end, or forged.
+    GreNoCall = "gre_no_call",
+    /// L2TPv3 over IP of no session that is known. Late, or forged.
+    L2tpNoSession = "l2tp_no_session",
+    /// An L2TPv3 identifier that another inside host has with the same server already.
+    L2tpIdTaken = "l2tp_id_taken",
+    /// Another inside host uses this protocol with the same server already, and nothing would tell their answers apart.
+    ProtocolTaken = "protocol_taken",
+    /// ESP whose owner is not clear yet, and too much of it waits already.
+    EspWaitFull = "esp_wait_full",
+    /// With `esp_pairing = "strict"`: another inside host is setting up IPsec with the same gateway. IKE resends.
+    IpsecWaits = "ipsec_waits",
+    /// A PPTP control segment that came too early or too late to be translated; TCP resends it.
+    PptpOutOfOrder = "pptp_out_of_order",
+    /// A PPTP call that is refused: a limit is reached, or no Call ID is free.
+    PptpCallRefused = "pptp_call_refused",
+    /// A PPTP control connection in IP fragments. Lower the MTU of its link, or let path MTU discovery work.
+    PptpFragment = "pptp_fragment",
+    /// A Call ID in a PPTP segment that came so late that its translation is forgotten.
+    PptpForgotten = "pptp_forgotten",
+    /// The inside host has as many tunnels as `passthrough.tunnels_per_subscriber` allows.
+    TunnelLimit = "tunnel_limit",
+    /// More tunnels to one server wait for an answer than `passthrough.pending_per_server` allows.
+    TunnelsPending = "tunnels_pending",
+    /// The tunnel table is full. Raise `passthrough.tunnels`.
+    TunnelTableFull = "tunnel_table_full",
     /// Another session has the same two ends already: one inside endpoint is called by the same client under two
     /// outside endpoints at once, and answers could not be told apart.
     Clash = "clash",
@@ -253,6 +298,46 @@ counters! {
     ArpAnswered = "arp_answered",
     /// TCP resets that were outside of the connection's window and were dropped.
     BadResets = "bad_resets",
+    /// VPN tunnels begun.
+    TunnelsOpened = "tunnels_opened",
+    /// VPN tunnels ended.
+    TunnelsClosed = "tunnels_closed",
+    /// VPN tunnels whose both ends have sent.
+    TunnelsConfirmed = "tunnels_confirmed",
+    /// Packets of IKE on UDP 500.
+    IkePackets = "ike_packets",
+    /// Packets of IKE on UDP 4500.
+    NatTIke = "nat_t_ike",
+    /// Keepalives on UDP 4500.
+    NatTKeepalives = "nat_t_keepalives",
+    /// ESP in UDP 4500.
+    NatTEsp = "nat_t_esp",
+    /// Packets of L2TPv2 and L2TPv3 on UDP 1701.
+    L2tpPackets = "l2tp_packets",
+    /// Packets of OpenVPN, by its port.
+    OpenvpnPackets = "openvpn_packets",
+    /// Packets of WireGuard, by its port.
+    WireguardPackets = "wireguard_packets",
+    /// Connections that are, by their port, of OpenVPN over TCP or may be SSTP.
+    TlsVpnConnections = "tls_vpn_connections",
+    /// Control messages of PPTP.
+    PptpMessages = "pptp_messages",
+    /// PPTP control connections whose content is no PPTP: they pass, nothing is opened for them.
+    PptpMalformed = "pptp_malformed",
+    /// PPTP messages about calls that nobody asked for: they pass, nothing is opened for them.
+    PptpUnknownCalls = "pptp_unknown_calls",
+    /// PPTP servers that answered "a channel exists already": they allow one client address one connection, and several
+    /// of your clients share theirs.
+    PptpChannelExists = "pptp_channel_exists",
+    /// Inbound SPIs given to one of several inside hosts that waited, by order. Wrong ones are noticed and mended.
+    EspAmbiguous = "esp_ambiguous",
+    /// Inbound SPIs that were given to the wrong inside host, and then to the right one.
+    EspRebound = "esp_rebound",
+    /// IKE of an unknown exchange that could be for several inside hosts (`ike_port = "preserve"`), given to the one
+    /// that was active last.
+    IkeAmbiguous = "ike_ambiguous",
+    /// Pairs of hosts that tried AH.
+    AhPairs = "ah_pairs",
 }
 
 /// A number that one worker writes and anyone reads.
@@ -293,6 +378,8 @@ pub struct Counters {
     drops: [Cell; DropReason::COUNT],
     events: [Cell; Event::COUNT],
     ports: [PortCounters; MAX_PORTS],
+    /// What the operator is to be told in words.
+    pub notices: Notices,
 }
 
 impl Default for Counters {
@@ -301,6 +388,7 @@ impl Default for Counters {
             drops: std::array::from_fn(|_| Cell::default()),
             events: std::array::from_fn(|_| Cell::default()),
             ports: std::array::from_fn(|_| PortCounters::default()),
+            notices: Notices::default(),
         }
     }
 }

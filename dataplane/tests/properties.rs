@@ -284,6 +284,14 @@ fn promises(frame: &[u8]) {
         assert_eq!(m.end() - l4, m.payload_len());
         let header = match m.class {
             Class::Udp | Class::IcmpQuery | Class::IcmpError => 8,
+            Class::Tunnel => {
+                if m.key.proto == Proto::L2TP {
+                    4
+                } else {
+                    8
+                }
+            }
+            Class::L2tpControl => 12,
             Class::Tcp => 20,
             Class::LaterFragment | Class::Other => 0,
         };

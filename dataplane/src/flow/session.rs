@@ -176,6 +176,7 @@ impl Session {
             Direction::Out => (flags::ONLY_OUT, n.arrives, n.leaves),
             Direction::In => (flags::ONLY_IN, n.leaves, n.arrives),
         };
+        let l3_delta = Delta::dword(n.inside.to_bits(), n.outside.to_bits());
         Self {
             inside: n.inside,
             outside: n.outside,
@@ -184,7 +185,9 @@ impl Session {
             ident_in,
             last_used: now,
             owner: n.tunnel,
-            l3_delta: Delta::dword(n.inside.to_bits(), n.outside.to_bits()),
+            l3_delta,
+            // Of what has legs, only UDP covers the addresses; its ports stay.
+            l4_delta: if n.proto == Proto::UDP { l3_delta } else { Delta::NONE },
             proto: n.proto,
             flags: flag | flags::HOLDS_MAPPING | n.flags,
             inside_port: n.inside_port,
@@ -207,6 +210,15 @@ impl Session {
             flags::ONLY_OUT => Some(Direction::Out),
             flags::ONLY_IN => Some(Direction::In),
             _ => None,
+        }
+    }
+
+    /// The key that a leg is found by.
+    #[must_use]
+    pub const fn key_of_leg(&self) -> Option<Key> {
+        match self.leg_direction() {
+            Some(direction) => Some(self.key(direction)),
+            None => None,
         }
     }
 
@@ -332,7 +344,7 @@ pub struct NewLeg {
     pub leaves: u32,
     /// The tunnel's number.
     pub tunnel: u32,
-    /// [`flags::HAIRPIN`] or nothing.
+    /// [`flags::HAIRPIN`], [`flags::FOLLOWED`], or nothing.
     pub flags: u8,
     /// See [`Session::inside_port`].
     pub inside_port: PortId,

@@ -57,6 +57,12 @@ impl State {
         matches!(self, Self::Opening | Self::Crossed | Self::Answered)
     }
 
+    /// Whether an end was heard of: a FIN, or a reset.
+    #[must_use]
+    pub const fn is_ending(self) -> bool {
+        matches!(self, Self::FinByInside | Self::FinByOutside | Self::Closed | Self::Reset)
+    }
+
     /// Whether the long ("established") time-out applies (RFC 5382 REQ-5: half-closed counts as established there,
     /// as either side may still send for long; RFC 7857 §2.1 allows the transitory one, which we take).
     #[must_use]

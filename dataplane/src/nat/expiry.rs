@@ -15,8 +15,11 @@ impl Nat {
             let Some(id) = self.sessions.pop_due(now) else { break };
             done += 1;
             let Some(s) = self.sessions.get(id) else { continue };
-            let deadline = s.last_used.after(self.timeout(s));
-            if now.reached(deadline) {
+            let leg = s.is_tunnels();
+            let deadline = if leg { self.leg_deadline(s) } else { s.last_used.after(self.timeout(s)) };
+            if now.reached(deadline) && leg {
+                self.expire_leg(id);
+            } else if now.reached(deadline) {
                 self.close(id, now);
             } else {
                 self.sessions.look_again(id, deadline);

@@ -11,7 +11,7 @@
 use crate::flow::index::{Hasher, Index};
 use crate::packet::Meta;
 use crate::policy::FragmentLimits;
-use crate::types::{PortId, Proto, Side, Tick};
+use crate::types::{Key, PortId, Proto, Side, Tick};
 use crate::verdict::DropReason;
 use arrayvec::ArrayVec;
 use std::net::Ipv4Addr;
@@ -31,13 +31,45 @@ pub struct Datagram {
     pub side: Side,
 }
 
+/// What a key has besides addresses and the protocol on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ident {
+    /// [`Key::ident`].
+    pub ident: u32,
+    /// L2TPv3's control connection rather than its data.
+    pub control: bool,
+}
+
+impl Ident {
+    /// Of a first fragment's key.
+    #[must_use]
+    pub const fn of(key: &Key) -> Self {
+        Self { ident: key.ident, control: key.proto.0 == Proto::L2TP_CONTROL.0 }
+    }
+
+    /// The key of a piece that shows addresses and protocol only.
+    #[must_use]
+    pub const fn key(self, shown: &Key) -> Key {
+        let proto = if self.control { Proto::L2TP_CONTROL } else { shown.proto.wire() };
+        Key { ident: self.ident, proto, ..*shown }
+    }
+}
+
 /// What the first fragment taught.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Learned {
-    /// `ident` of its key.
-    pub ident: u32,
+    /// Of its key.
+    pub of: Ident,
     /// New identification, for datagrams from inside.
     pub id: u16,
+}
+
+impl Learned {
+    /// The key of a piece that shows addresses and protocol only.
+    #[must_use]
+    pub const fn key(&self, shown: &Key) -> Key {
+        self.of.key(shown)
+    }
 }
 
 /// Number of a tracked datagram.
@@ -242,7 +274,7 @@ impl<B> Fragments<B> {
         let Some(e) = self.entries.get_mut(slot as usize) else { return Err(DropReason::FragmentTableFull) };
         e.note(meta)?;
         if first {
-            e.learned = Some(Learned { ident: meta.key.ident, id: e.id });
+            e.learned = Some(Learned { of: Ident::of(&meta.key), id: e.id });
         }
         Ok(e.learned.map_or(Admitted::Wait(DatagramId(slot)), |learned| Admitted::Pass(learned, DatagramId(slot))))
     }
@@ -470,7 +502,7 @@ mod tests {
         let Ok(Admitted::Wait(id)) = t.admit(d, &piece(2960, 100, false), 6, Tick(0)) else { panic!() };
         assert!(t.hold(id, 101, PortId(0)).is_none());
         let passed = t.admit(d, &piece(0, 1480, true), 7, Tick(1));
-        assert_eq!(passed, Ok(Admitted::Pass(Learned { ident: 77, id: 5 }, id)));
+        assert_eq!(passed, Ok(Admitted::Pass(Learned { of: Ident { ident: 77, control: false }, id: 5 }, id)));
         assert_eq!(
             [t.next_held(id), t.next_held(id), t.next_held(id)].map(|h| h.map(|h| h.0)),
             [Some(100), Some(101), None]

@@ -15,7 +15,7 @@ use crate::packet::Meta;
 use crate::types::{Direction, Key, Proto};
 use crate::verdict::DropReason;
 use crate::wire::checksum::{self, Delta};
-use crate::wire::{icmp, ipv4, tcp, udp};
+use crate::wire::{gre, icmp, ipv4, tcp, udp};
 use zerocopy::{FromBytes, big_endian::U16};
 
 /// What an error quotes.
@@ -51,8 +51,8 @@ pub fn quote(frame: &[u8], meta: &Meta) -> Result<Quote, DropReason> {
         return Err(DropReason::IcmpErrorFragment);
     }
     let Some(transport) = quoted.get(ip.header_len()..) else { return Err(DropReason::IcmpErrorTruncated) };
-    let proto = Proto(ip.proto);
-    let Some(&[a, b, c, d, e, f, _, _]) = transport.first_chunk::<8>() else {
+    let mut proto = Proto(ip.proto);
+    let Some(&[a, b, c, d, e, f, g, h]) = transport.first_chunk::<8>() else {
         return Err(DropReason::IcmpErrorTruncated);
     };
     let ident = match proto {
@@ -67,7 +67,16 @@ pub fn quote(frame: &[u8], meta: &Meta) -> Result<Quote, DropReason> {
                 icmp::Kind::Error | icmp::Kind::Other => return Err(DropReason::IcmpErrorInner),
             }
         }
-        _ => return Err(DropReason::Protocol),
+        Proto::GRE if b & gre::VERSION == 1 => Key::call(u16::from_be_bytes([g, h])),
+        Proto::L2TP if [a, b, c, d] == [0; 4] => {
+            let Some(id) = transport.get(8..).and_then(|t| t.first_chunk::<4>()) else {
+                return Err(DropReason::IcmpErrorTruncated);
+            };
+            proto = Proto::L2TP_CONTROL;
+            u32::from_be_bytes(*id)
+        }
+        Proto::ESP | Proto::L2TP => u32::from_be_bytes([a, b, c, d]),
+        _ => 0,
     };
     #[allow(clippy::cast_possible_truncation, reason = "at most 60")]
     let header_len = ip.header_len() as u8;
@@ -139,6 +148,12 @@ fn translate_quote(message: &mut [u8], quote: &Quote, session: &Session, directi
                 _ => (tcp::CHECKSUM_AT, false),
             };
             adjust(transport, at, l4, udp);
+        }
+        Proto::GRE if quote.key.is_pptp() => {
+            let Some(id) = transport.get_mut(gre::CALL_ID_AT..gre::CALL_ID_AT + 2) else { return false };
+            // As it came to us: what left here came with the identifier that the leg is found by.
+            let came = if at_source { session.key(Direction::Out) } else { session.key(Direction::In) };
+            id.copy_from_slice(&came.dst_port().to_be_bytes());
         }
         Proto::ICMP if inside.port != 0 || outside.port != 0 => {
             let Some(id) = transport.get_mut(icmp::ID_AT..icmp::ID_AT + 2) else { return false };

@@ -2,10 +2,12 @@
 
 use super::Nat;
 use super::outbound::may_open;
-use crate::flow::session::{NewSession, SessionId, flags};
+use crate::flow::session::{NewSession, Session, SessionId, flags};
 use crate::packet::Meta;
+use crate::passthrough::Came;
+use crate::passthrough::service::{IKE, Service};
 use crate::policy::{Filtering, StaticMapping};
-use crate::types::{Direction, Inside, Outside, PortId, Tick};
+use crate::types::{Direction, Inside, Key, Outside, PortId, Proto, Tick};
 use crate::verdict::DropReason;
 
 impl Nat {
@@ -14,17 +16,32 @@ impl Nat {
     ///
     /// # Errors
     /// Why there is none and none may be.
-    pub fn inbound(&mut self, meta: &Meta, hairpin: bool, now: Tick) -> Result<SessionId, DropReason> {
+    pub fn inbound(&mut self, meta: &Meta, frame: &[u8], came: Came, now: Tick) -> Result<SessionId, DropReason> {
         if let Some(id) = self.sessions.find(&meta.key, Direction::In) {
-            return Ok(id);
+            let leg = self.sessions.get(id).is_some_and(Session::is_tunnels);
+            return Ok(if leg { self.leg_received(id, now) } else { id });
         }
-        self.open_inbound(meta, hairpin, now)
+        if meta.is_tunnel() {
+            may_open(meta)?;
+            return self.tunnel_in(meta, came, now);
+        }
+        if meta.key.proto == Proto::UDP
+            && meta.key.ident == Key::ports(IKE, IKE)
+            && self.rules.keeps_ike_port(meta.key.to())
+            && let Some(leg) = self.kept_ike(meta, frame)
+        {
+            return Ok(leg);
+        }
+        self.open_inbound(meta, frame, came.hairpin, now)
     }
 
     #[cold]
     #[inline(never)]
-    fn open_inbound(&mut self, meta: &Meta, hairpin: bool, now: Tick) -> Result<SessionId, DropReason> {
+    fn open_inbound(&mut self, meta: &Meta, frame: &[u8], hairpin: bool, now: Tick) -> Result<SessionId, DropReason> {
         let proto = meta.key.proto;
+        if let Some(off) = Service::refused(&self.rules.policy.passthrough, &meta.key, Direction::In) {
+            return Err(off);
+        }
         let outside = Outside(meta.key.to());
         let hairpin = if hairpin { flags::HAIRPIN } else { 0 };
         if let Some(s) = self.rules.static_in(proto, outside) {
@@ -39,7 +56,7 @@ impl Nat {
             Filtering::AddressDependent => self.sessions.knows_address(proto, outside, meta.key.src),
             Filtering::AddressAndPortDependent => false,
         };
-        if !admitted {
+        if !admitted && !self.answers_from_elsewhere(meta, frame, now) {
             return Err(DropReason::Filtered);
         }
         may_open(meta)?;

@@ -18,11 +18,13 @@ pub mod subscriber;
 use crate::flow::index::Hasher;
 use crate::flow::session::{NewSession, Session, SessionId, Sessions, flags};
 use crate::flow::tcp;
+use crate::passthrough::Vpn;
 use crate::policy::{Filtering, Rules};
 use crate::types::{Direction, Endpoint, Inside, Key, Outside, Proto, Tick, WorkerId};
 use crate::verdict::{Counters, DropReason, Event};
 use mapping::{Mapping, MappingId, Mappings};
 use ports::Ports;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use subscriber::{SubscriberId, Subscribers};
 
@@ -36,9 +38,12 @@ pub struct Nat {
     pub mappings: Mappings,
     /// Subscribers.
     pub subscribers: Subscribers,
-    ports: Ports,
+    /// VPN passthrough.
+    pub vpn: Vpn,
+    pub(crate) me: WorkerId,
+    pub(crate) ports: Ports,
     pairing: Hasher,
-    counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl Nat {
@@ -56,6 +61,8 @@ impl Nat {
             subscribers: Subscribers::new(share(p.sizes.subscribers), seed),
             ports: Ports::new(&rules, worker),
             pairing: Hasher::new(p.seed ^ 0x5061_6972),
+            vpn: Vpn::new(p, rules.sharding.workers(), seed),
+            me: worker,
             rules,
             counters,
         }
@@ -70,6 +77,7 @@ impl Nat {
             + Mappings::memory(p.sizes.mappings)
             + Subscribers::memory(p.sizes.subscribers)
             + Ports::memory(rules.pool_size() as usize, workers)
+            + Vpn::memory(p.passthrough.tunnels)
     }
 
     /// How long a session may go unused.
@@ -95,6 +103,9 @@ impl Nat {
             && crowd > self.rules.policy.limits.sessions / 2
         {
             new.flags |= flags::HURRIED;
+        }
+        if self.follows(new.proto, new.remote.port, new.inside.0.port) {
+            new.flags |= flags::FOLLOWED;
         }
         let timeout = match new.proto {
             Proto::TCP if new.flags & flags::HURRIED != 0 => t.tcp_transitory.min(HURRIED_MS),
@@ -130,7 +141,12 @@ impl Nat {
     }
 
     /// The subscriber behind an inside address; `Err` when one more session is not admitted.
-    fn admit(&mut self, inside: Inside<Endpoint>, by: Direction, now: Tick) -> Result<SubscriberId, DropReason> {
+    pub(crate) fn admit(
+        &mut self,
+        inside: Inside<Endpoint>,
+        by: Direction,
+        now: Tick,
+    ) -> Result<SubscriberId, DropReason> {
         let limits = &self.rules.policy.limits;
         let (id, new) =
             self.subscribers.find_or_open(inside.0.addr, limits, now).map_err(|_| DropReason::SubscriberTableFull)?;
@@ -149,7 +165,7 @@ impl Nat {
     }
 
     /// Forgets a subscriber that has nothing (any more).
-    fn leave(&mut self, id: SubscriberId) {
+    pub(crate) fn leave(&mut self, id: SubscriberId) {
         if self.subscribers.close_if_idle(id) {
             self.counters.count(Event::SubscribersClosed, 1);
         }
@@ -157,6 +173,9 @@ impl Nat {
 
     /// Ends a session with all that hangs on it.
     pub fn close(&mut self, id: SessionId, now: Tick) -> Option<Session> {
+        if self.sessions.get(id)?.is(flags::FOLLOWED) {
+            self.control_closed(id);
+        }
         let s = self.sessions.close(id)?;
         self.counters.count(Event::SessionsClosed, 1);
         let subscriber = if s.is(flags::STATIC) {
@@ -211,6 +230,18 @@ impl Nat {
             }
             self.counters.count(Event::MappingsOpened, 1);
         }
+    }
+
+    /// The pool address of an inside host, where it has no configured one [4787 REQ-2].
+    pub(crate) fn paired_address(&self, inside: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.rules.pool_address(self.paired_number(inside)?)
+    }
+
+    /// Its number in the pool; `None` for an empty pool.
+    #[allow(clippy::cast_possible_truncation, reason = "a remainder by a u32")]
+    fn paired_number(&self, inside: Ipv4Addr) -> Option<u32> {
+        let size = self.rules.pool_size();
+        (size > 0).then(|| (self.pairing.addr(inside) % u64::from(size.max(1))) as u32)
     }
 
     /// Random bits for choices of the slow path.

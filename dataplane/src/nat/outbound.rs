@@ -4,9 +4,10 @@ use super::Nat;
 use super::mapping::MappingId;
 use super::ports::Wish;
 use super::subscriber::SubscriberId;
-use crate::flow::session::{NewSession, SessionId, flags};
+use crate::flow::session::{NewSession, Session, SessionId, flags};
 use crate::packet::{Class, Meta};
-use crate::types::{Direction, Endpoint, Inside, Outside, PortId, Proto, Tick};
+use crate::passthrough::service::{IKE, Service};
+use crate::types::{Direction, Endpoint, Inside, Key, Outside, PortId, Proto, Tick};
 use crate::verdict::{DropReason, Event};
 use crate::wire::icmp;
 use crate::wire::tcp::flags::{ACK, RST, SYN};
@@ -25,6 +26,10 @@ impl Nat {
         now: Tick,
     ) -> Result<SessionId, DropReason> {
         if let Some(id) = self.sessions.find(&meta.key, Direction::Out) {
+            if self.sessions.get(id).is_some_and(Session::is_tunnels) {
+                self.leg_sent(id, now);
+                return Ok(id);
+            }
             // Turning a stranger away is no use of the mapping [RFC 7857 §7.1].
             if meta.class != Class::Tcp || meta.tcp_flags & RST == 0 {
                 self.confirm_guest(id);
@@ -44,7 +49,19 @@ impl Nat {
         now: Tick,
     ) -> Result<SessionId, DropReason> {
         may_open(meta)?;
+        if meta.is_tunnel() {
+            return self.tunnel_out(meta, hairpin, now);
+        }
         let proto = meta.key.proto;
+        if let Some(off) = Service::refused(&self.rules.policy.passthrough, &meta.key, Direction::Out) {
+            return Err(off);
+        }
+        if proto == Proto::UDP
+            && meta.key.ident == Key::ports(IKE, IKE)
+            && let Some(kept) = self.ike_out(meta, hairpin, now)
+        {
+            return kept;
+        }
         let inside = Inside(meta.key.from());
         let hairpin = if hairpin { flags::HAIRPIN } else { 0 };
         let new = NewSession {
@@ -124,17 +141,13 @@ impl Nat {
     /// A free outside endpoint at the subscriber's address.
     fn outside_for(&mut self, proto: Proto, inside: Inside<Endpoint>) -> Result<Outside<Endpoint>, DropReason> {
         let size = self.rules.pool_size();
-        if size == 0 {
-            return Err(DropReason::PortsExhausted);
-        }
+        let first = self.paired_number(inside.0.addr).ok_or(DropReason::PortsExhausted)?;
         let policy = &self.rules.policy;
         let wish =
             Wish { port: inside.0.port, preserve: policy.preserve_port, parity: policy.parity && proto == Proto::UDP };
         // Where another address may be taken, a few are tried and no more.
         const OTHERS: u32 = 8;
         let tries = if policy.other_address { size.min(OTHERS) } else { 1 };
-        #[allow(clippy::cast_possible_truncation, reason = "a remainder by a u32")]
-        let first = (self.pairing.addr(inside.0.addr) % u64::from(size)) as u32;
         for n in 0..tries {
             let number = (first + n) % size;
             if let Some(port) = self.ports.choose(number, proto, wish)
@@ -174,7 +187,7 @@ pub(super) fn may_open(meta: &Meta) -> Result<(), DropReason> {
         Class::IcmpQuery if matches!(meta.tcp_flags, icmp::ECHO_REPLY | icmp::TIMESTAMP_REPLY) => {
             Err(DropReason::Unsolicited)
         }
-        Class::Udp | Class::IcmpQuery => Ok(()),
-        Class::IcmpError | Class::Other => Err(DropReason::Protocol),
+        Class::Udp | Class::IcmpQuery | Class::Tunnel | Class::L2tpControl | Class::Other => Ok(()),
+        Class::IcmpError => Err(DropReason::Protocol),
     }
 }

@@ -8,7 +8,7 @@ use crate::flow::session::Session;
 use crate::packet::{Class, Meta};
 use crate::types::Direction;
 use crate::wire::checksum::Delta;
-use crate::wire::{icmp, ipv4, tcp, udp};
+use crate::wire::{gre, icmp, ipv4, tcp, udp};
 use zerocopy::{FromBytes, big_endian::U16};
 
 /// What else changes besides addresses and ports.
@@ -63,7 +63,13 @@ pub fn translate(frame: &mut [u8], meta: &Meta, session: &Session, direction: Di
         }
         // A later fragment carries no transport header.
         Class::IcmpQuery | Class::LaterFragment => {}
-        Class::IcmpError | Class::Other => return false,
+        // Nothing but PPTP's Call ID may change in a tunnel; it has no checksum over it [RFC 2637 §4.1].
+        Class::Tunnel if meta.key.is_pptp() => {
+            let Some(field) = transport.get_mut(gre::CALL_ID_AT..gre::CALL_ID_AT + 2) else { return false };
+            field.copy_from_slice(&session.left(direction).dst_port().to_be_bytes());
+        }
+        Class::Tunnel | Class::L2tpControl | Class::Other => {}
+        Class::IcmpError => return false,
     }
     true
 }

@@ -20,6 +20,8 @@ pub struct Subscriber {
     pub addr: Ipv4Addr,
     /// Sessions it has.
     pub sessions: u32,
+    /// VPN tunnels it has.
+    pub tunnels: u32,
     /// Ports it has, by protocol class.
     pub ports: [u32; 3],
     /// Millisessions that it may open at once.
@@ -40,8 +42,15 @@ pub struct Subscribers {
     len: usize,
 }
 
-const FREE: Subscriber =
-    Subscriber { addr: Ipv4Addr::UNSPECIFIED, sessions: 0, ports: [0; 3], tokens: 0, filled: Tick(0), next: u32::MAX };
+const FREE: Subscriber = Subscriber {
+    addr: Ipv4Addr::UNSPECIFIED,
+    sessions: 0,
+    tunnels: 0,
+    ports: [0; 3],
+    tokens: 0,
+    filled: Tick(0),
+    next: u32::MAX,
+};
 
 impl Subscribers {
     /// A table for `capacity` subscribers.
@@ -119,7 +128,7 @@ impl Subscribers {
     /// Forgets a subscriber that has nothing left; says whether it did.
     pub fn close_if_idle(&mut self, id: SubscriberId) -> bool {
         let Some(s) = self.slab.get_mut(id.0 as usize) else { return false };
-        if s.sessions != 0 || s.ports != [0; 3] || s.addr.is_unspecified() {
+        if s.sessions != 0 || s.tunnels != 0 || s.ports != [0; 3] || s.addr.is_unspecified() {
             return false;
         }
         self.index.remove(self.hasher.addr(s.addr), id.0);

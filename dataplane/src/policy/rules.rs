@@ -3,11 +3,16 @@
 //! Only the slow path asks, once a flow, except for [`Rules::owner`], which steering asks for each packet when there
 //! are several workers.
 
-use super::{Net, Policy, Sharding};
+use super::{IkePort, Net, Policy, Sharding, Switch};
 use crate::packet::{Class, Framing, Meta};
-use crate::types::{Endpoint, Inside, Outside, PortId, Proto, Side, WorkerId};
+use crate::types::{Endpoint, Inside, Key, Outside, PortId, Proto, Side, WorkerId};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+
+/// IKE's port.
+const IKE: u16 = 500;
+/// From IKE's port to IKE's port.
+const IKE_BOTH: u32 = Key::ports(IKE, IKE);
 
 /// What an address is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,18 +304,56 @@ impl Rules {
 
     /// The worker whose shard holds a packet's session: the one answer to "who owns this packet", for both directions.
     ///
-    /// For ICMP errors and fragments `key` must be that of the packet quoted, or that the first fragment taught.
-    /// `None`: nobody in particular (what the receiving worker can judge alone).
+    /// `None`: its key does not say it (ICMP errors, later fragments).
     #[inline]
     #[must_use]
     pub fn owner(&self, side: Side, meta: &Meta) -> Option<WorkerId> {
-        match (side, meta.class) {
-            (_, Class::LaterFragment | Class::IcmpError | Class::Other) => None,
-            (Side::Inside, Class::Tcp | Class::Udp | Class::IcmpQuery) => Some(self.sharding.of_inside(meta.key.src)),
-            (Side::Outside, Class::Tcp | Class::Udp | Class::IcmpQuery) => {
-                Some(self.owner_of_outside(meta.key.proto, meta.key.to()))
-            }
+        match meta.class {
+            Class::LaterFragment | Class::IcmpError => None,
+            _ => Some(self.owner_of_key(side, &meta.key)),
         }
+    }
+
+    /// The same by the key that packets arrive with: for ICMP errors that of the packet quoted, for fragments what the
+    /// first one taught.
+    #[inline]
+    #[must_use]
+    pub fn owner_of_key(&self, side: Side, key: &Key) -> WorkerId {
+        match (side, key.proto) {
+            (Side::Inside, Proto::UDP) if key.ident == IKE_BOTH => self.owner_of_ike(key),
+            (Side::Inside, Proto::TCP | Proto::UDP | Proto::ICMP) => self.sharding.of_inside(key.src),
+            (Side::Outside, Proto::UDP) if key.ident == IKE_BOTH && self.keeps_ike_port(key.to()) => {
+                self.sharding.of_remote(key.src)
+            }
+            (Side::Outside, Proto::TCP | Proto::UDP | Proto::ICMP) => self.owner_of_outside(key.proto, key.to()),
+            (Side::Inside, _) if key.is_pptp() => self.sharding.of_inside(key.src),
+            // Call IDs of ours come from our own ports' numbers.
+            (Side::Outside, _) if key.is_pptp() => self.sharding.of_port(key.dst_port()),
+            (Side::Inside, _) => self.sharding.of_remote(key.dst),
+            (Side::Outside, _) => self.sharding.of_remote(key.src),
+        }
+    }
+
+    /// IKE between the ports of that name goes where the server's ESP goes, so that what it shows need not be told to
+    /// another worker. Its mapping is made there, so answers come there by their port; with several workers an inside
+    /// port 500 has one mapping each, the one exception to [4787 REQ-1]. A configured mapping leads to its host's worker.
+    #[cold]
+    fn owner_of_ike(&self, key: &Key) -> WorkerId {
+        if self.static_out(Proto::UDP, Inside(key.from())).is_some() {
+            self.sharding.of_inside(key.src)
+        } else {
+            self.sharding.of_remote(key.dst)
+        }
+    }
+
+    /// Whether IKE keeps its source port 500 on an outside endpoint: it is asked for, and no forward or one-to-one host
+    /// has it.
+    #[inline]
+    #[must_use]
+    pub fn keeps_ike_port(&self, outside: Endpoint) -> bool {
+        self.policy.passthrough.ike_port == IkePort::Preserve
+            && self.policy.passthrough.ipsec == Switch::On
+            && self.static_in(Proto::UDP, Outside(outside)).is_none()
     }
 
     /// Owner of an outside endpoint.

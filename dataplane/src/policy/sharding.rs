@@ -64,6 +64,14 @@ impl Sharding {
         self.blocks.get(usize::from(port / BLOCK)).copied().unwrap_or(WorkerId(0))
     }
 
+    /// Owner of what has no port of ours in it, in both directions: ESP, L2TPv3 over IP, IKE, other protocols. All
+    /// inside hosts' tunnels with one server meet at one worker, which can tell them apart.
+    #[inline]
+    #[must_use]
+    pub const fn of_remote(&self, addr: Ipv4Addr) -> WorkerId {
+        self.spread((addr.to_bits() as u64) << 8 | 0x52)
+    }
+
     /// Where the fragments of a datagram meet.
     #[inline]
     #[must_use]

@@ -6,8 +6,11 @@
 pub mod arp;
 pub mod checksum;
 pub mod eth;
+pub mod gre;
 pub mod icmp;
+pub mod ike;
 pub mod ipv4;
+pub mod l2tp;
 pub mod pptp;
 pub mod tcp;
 pub mod udp;

@@ -14,6 +14,7 @@ use crate::flow::tcp;
 use crate::io::{BURST, Buf, Burst, Io};
 use crate::nat::rewrite::{self, Hop};
 use crate::packet::{self, Class, Layer, Meta};
+use crate::passthrough::inspect;
 use crate::types::{Direction, PortId, Side};
 use crate::verdict::{DropReason, Event};
 use crate::wire::tcp::flags::{FIN, RST, SYN};
@@ -137,7 +138,8 @@ impl<I: Io> Worker<I> {
         let settled = s.flags & flags::HAIRPIN == 0
             && (!from_inside
                 || (s.flags & (flags::HOLDS_MAPPING | flags::STATIC) != 0 && s.inside_port == staged.port))
-            && (meta.class != Class::Tcp || s.state == tcp::State::Established);
+            && (matches!(meta.class, Class::Udp | Class::IcmpQuery) || s.state == tcp::State::Established)
+            && (s.flags & flags::FOLLOWED == 0 || inspect::glance(&self.counters, s, buf.data(), meta));
         if !settled {
             return Some(buf);
         }
@@ -147,6 +149,9 @@ impl<I: Io> Worker<I> {
         }
         if meta.class == Class::Tcp {
             note_ack(s, &buf, meta, direction);
+            s.last_used = self.now;
+        } else if matches!(meta.class, Class::Tunnel | Class::Other) {
+            s.count(meta.total_len);
             s.last_used = self.now;
         } else if from_inside {
             // What outsiders send keeps nothing alive [4787 REQ-6].
@@ -167,9 +172,9 @@ impl<I: Io> Worker<I> {
 #[inline]
 fn is_plain(meta: &Meta) -> bool {
     let quiet = match meta.class {
-        Class::Udp | Class::IcmpQuery => true,
+        Class::Udp | Class::IcmpQuery | Class::Tunnel | Class::Other => true,
         Class::Tcp => meta.tcp_flags & (SYN | FIN | RST) == 0,
-        Class::IcmpError | Class::LaterFragment | Class::Other => false,
+        Class::IcmpError | Class::LaterFragment | Class::L2tpControl => false,
     };
     quiet && meta.ttl > 1 && !meta.is_fragment()
 }

@@ -9,13 +9,16 @@ use super::errors::Tell;
 use super::tag::{Tag, Why};
 use super::waiting::{self, PER_NEIGHBOUR};
 use crate::flow::session::{Session, SessionId, flags};
+use crate::flow::tcp::State;
 use crate::io::{Buf, Io};
 use crate::link::neighbour::{HopId, Resolved};
 use crate::nat::Segment;
-use crate::nat::fragments::Learned;
+use crate::nat::fragments::{Ident, Learned};
 use crate::nat::icmp_error::{self, Quote};
 use crate::nat::rewrite::{self, Hop};
 use crate::packet::{self, Class, Meta, Parsed};
+use crate::passthrough::Came;
+use crate::passthrough::tunnel::TunnelId;
 use crate::policy::{Local, MssClamp, Reach, Refusal};
 use crate::types::{Direction, Key, Mac, Outside, PortId, Proto, Side, WorkerId};
 use crate::verdict::{DropReason, Event};
@@ -39,6 +42,10 @@ pub(super) enum Verdict {
     Echo,
     /// Wait for a next hop.
     Await(HopId),
+    /// Wait for a moment: whose it is may become clear.
+    Doubt,
+    /// Another worker may know: the so-manieth that is asked.
+    Ask(WorkerId, u8),
     /// Another worker's.
     Give(WorkerId),
     /// Drop.
@@ -97,14 +104,14 @@ impl<I: Io> Worker<I> {
                     return Ok(Verdict::Give(owner));
                 }
             }
-            (Why::Learned(Learned { ident, .. }), _) => meta.key.ident = ident,
-            (Why::Hairpin(ident), _) => {
-                if let Some(ident) = ident {
-                    meta.key.ident = ident;
+            (Why::Learned(learned), _) => meta.key = learned.key(&meta.key),
+            (Why::Hairpin(of), _) => {
+                if let Some(of) = of {
+                    meta.key = of.key(&meta.key);
                 }
                 return self.decide_outside(port, frame, &meta, why, true);
             }
-            (Why::Owned | Why::Meet | Why::ArpCopy, _) => {}
+            (Why::Owned | Why::Meet | Why::ArpCopy | Why::Seek(_) | Why::Overdue, _) => {}
         }
         match side {
             Side::Inside => self.decide_inside(port, frame, &meta, why),
@@ -146,9 +153,7 @@ impl<I: Io> Worker<I> {
         if meta.class == Class::IcmpError {
             return self.error_from_inside(port, frame, meta, reach);
         }
-        if !is_translatable(meta) {
-            return Err(DropReason::Protocol.into());
-        }
+        self.check_protocol(Direction::Out, meta)?;
         check_ttl(meta)?;
         if let Some(reach) = reach {
             self.check_size(meta, reach.port)?;
@@ -159,7 +164,7 @@ impl<I: Io> Worker<I> {
             Some(reach) => Some(self.next_hop(id, Direction::Out, reach)?),
             None => None,
         };
-        self.follow(id, Direction::Out, segment.as_ref())?;
+        self.follow(id, Direction::Out, frame, meta, segment.as_ref())?;
         let new_id = match why {
             Why::Learned(learned) => Some(learned.id),
             _ => (!meta.dont_fragment()).then(|| self.ids.next(meta.key.dst)),
@@ -181,17 +186,20 @@ impl<I: Io> Worker<I> {
             None => return Err(self.not_for_us(meta.key.dst).into()),
         }
         if meta.class == Class::IcmpError {
-            return self.error_from_outside(frame, meta, hairpin);
+            return self.error_from_outside(frame, meta, why, hairpin);
         }
-        if !is_translatable(meta) {
-            return Err(DropReason::Protocol.into());
-        }
+        self.check_protocol(Direction::In, meta)?;
         let segment = segment(frame, meta)?;
         if !hairpin && meta.ttl <= 1 {
             return Err(self.out_of_time(meta));
         }
-        let id = match self.nat.inbound(meta, hairpin, self.now) {
+        // What came this far by other ways cannot wait once more.
+        let overdue = hairpin || !matches!(why, Why::Fresh | Why::Owned);
+        let id = match self.nat.inbound(meta, frame, Came { hairpin, overdue }, self.now) {
             Ok(id) => id,
+            Err(DropReason::EspWaitFull) if self.doubtful.has_room(meta.key.src, meta.key.dst) => {
+                return Ok(Verdict::Doubt);
+            }
             Err(reason) => {
                 self.note_unsolicited(port, frame, meta, reason, hairpin);
                 return Err(reason.into());
@@ -203,8 +211,7 @@ impl<I: Io> Worker<I> {
         let Some(reach) = self.rules.route(inside) else { return Err(DropReason::NoRoute.into()) };
         self.check_size(meta, reach.port)?;
         let (egress, mac) = self.next_hop(id, Direction::In, reach)?;
-        self.follow(id, Direction::In, segment.as_ref())?;
-        let _ = why;
+        self.follow(id, Direction::In, frame, meta, segment.as_ref())?;
         let hop = Hop { decrement_ttl: !hairpin, id: None };
         Ok(Verdict::Translate { session: id, direction: Direction::In, hop, egress, mac })
     }
@@ -221,19 +228,39 @@ impl<I: Io> Worker<I> {
         }
     }
 
-    /// TCP's state, or the time-out's new start.
-    fn follow(&mut self, id: SessionId, by: Direction, segment: Option<&Segment>) -> Result<(), Verdict> {
+    /// TCP's state, or the time-out's new start; and what a VPN's control traffic says.
+    fn follow(
+        &mut self,
+        id: SessionId,
+        by: Direction,
+        frame: &[u8],
+        meta: &Meta,
+        segment: Option<&Segment>,
+    ) -> Result<(), Verdict> {
+        let before = self.nat.sessions.get(id).map_or(State::Opening, |s| s.state);
         match segment {
             Some(segment) => self.nat.track(id, by, segment, self.now)?,
             // The later pieces of a TCP segment say nothing of the connection's state: the first one counted.
-            None if by == Direction::Out => {
-                if let Some(s) = self.nat.sessions.get_mut(id).filter(|s| s.proto != Proto::TCP) {
+            None => {
+                // What outsiders send keeps nothing alive [4787 REQ-6], save a tunnel, whose identifiers they know.
+                if let Some(s) = self.nat.sessions.get_mut(id).filter(|s| s.proto != Proto::TCP)
+                    && (by == Direction::Out || s.is_tunnels())
+                {
                     s.last_used = self.now;
                 }
             }
-            None => {}
         }
+        self.nat.inspect(id, by, frame, meta, segment.map(|s| (s, before)), self.now)?;
         Ok(())
+    }
+
+    /// Whether a packet's protocol passes.
+    fn check_protocol(&self, by: Direction, meta: &Meta) -> Result<(), DropReason> {
+        let carried = self.nat.carries(meta);
+        if by == Direction::Out && carried == Err(DropReason::Ah) {
+            self.nat.note_ah(meta.key.src, meta.key.dst);
+        }
+        carried
     }
 
     /// The next hop of a session in a direction: the one it remembers, or the one that the route says.
@@ -286,14 +313,33 @@ impl<I: Io> Worker<I> {
         Ok(Verdict::Error { session, quote, direction: Direction::Out, egress, mac })
     }
 
-    fn error_from_outside(&mut self, frame: &[u8], meta: &Meta, hairpin: bool) -> Decision {
-        let (quote, session) = self.quoted_session(frame, meta, Direction::In)?;
+    fn error_from_outside(&mut self, frame: &[u8], meta: &Meta, why: Why, hairpin: bool) -> Decision {
+        let (quote, session) = match self.quoted_session(frame, meta, Direction::In) {
+            Ok(found) => found,
+            Err(otherwise) => return self.seek(frame, meta, why, hairpin).ok_or(otherwise),
+        };
         if !hairpin && session.is(flags::HAIRPIN) {
             return Err(DropReason::IcmpErrorNoSession.into());
         }
         let Some(reach) = self.rules.route(session.inside) else { return Err(DropReason::NoRoute.into()) };
         let (_, (egress, mac)) = self.resolve(reach, session.inside)?;
         Ok(Verdict::Error { session, quote, direction: Direction::In, egress, mac })
+    }
+
+    /// An error about a PPTP call names the server's identifier, which says nothing of the call's owner: the next
+    /// worker is asked, each once.
+    fn seek(&self, frame: &[u8], meta: &Meta, why: Why, hairpin: bool) -> Option<Verdict> {
+        let asked = match why {
+            Why::Seek(n) => n,
+            Why::Fresh | Why::Owned => 0,
+            _ => return None,
+        };
+        let workers = self.rules.sharding.workers();
+        if hairpin || asked + 1 >= workers || !icmp_error::quote(frame, meta).is_ok_and(|q| q.key.is_pptp()) {
+            return None;
+        }
+        let next = if self.me.0 + 1 < workers { self.me.0 + 1 } else { 0 };
+        Some(Verdict::Ask(WorkerId(next), asked + 1))
     }
 
     fn quoted_session(&self, frame: &[u8], meta: &Meta, direction: Direction) -> Result<(Quote, Session), Verdict> {
@@ -306,8 +352,13 @@ impl<I: Io> Worker<I> {
         if quote.key.src != meta.key.dst {
             return Err(DropReason::IcmpErrorNoSession.into());
         }
-        let found = self.nat.sessions.find(&quote.key.reversed(), direction).and_then(|id| self.nat.sessions.get(id));
-        found.map(|s| (quote, *s)).ok_or_else(|| DropReason::IcmpErrorNoSession.into())
+        let sessions = &self.nat.sessions;
+        let found = sessions.find(&quote.key.reversed(), direction).or_else(|| {
+            // A leg is one direction: the one that the quoted packet went.
+            let went = if direction == Direction::In { Direction::Out } else { Direction::In };
+            sessions.find_left(&quote.key, went)
+        });
+        found.and_then(|id| sessions.get(id)).map(|s| (quote, *s)).ok_or_else(|| DropReason::IcmpErrorNoSession.into())
     }
 
     /// Source and destination of a packet from an inside port.
@@ -409,12 +460,20 @@ impl<I: Io> Worker<I> {
                 if !icmp_error::translate(buf.data_mut(), meta, &quote, &session, Direction::Out) {
                     return self.drop(buf, DropReason::IcmpErrorTruncated);
                 }
-                let owner = self.rules.owner_of_outside(session.proto, session.remote());
+                // Its new quote is of a packet that the other end's host sent, as it was seen outside.
+                let sent = if session.is_tunnels() {
+                    Key { src: session.outside, dst: session.remote, ident: quote.key.ident, proto: session.proto }
+                } else {
+                    session.key(Direction::In).reversed()
+                };
+                let owner = self.rules.owner_of_key(Side::Outside, &sent);
                 self.turn_around(port, buf, owner, None);
             }
             Verdict::Route { egress, mac } => self.route(buf, meta, egress, mac),
             Verdict::Echo => self.echo(port, buf, meta),
             Verdict::Await(hop) => self.wait(hop, port, buf, why),
+            Verdict::Doubt => self.doubt(port, buf, meta),
+            Verdict::Ask(worker, asked) => self.hand_over(buf, worker, port, Why::Seek(asked)),
             Verdict::Give(owner) => self.hand_over(buf, owner, port, Why::Owned),
             Verdict::Drop(reason) => self.drop(buf, reason),
             Verdict::Refuse(reason, tell) => {
@@ -439,9 +498,11 @@ impl<I: Io> Worker<I> {
         if meta.class == Class::Tcp && meta.tcp_flags & tcp::flags::SYN != 0 {
             self.clamp(buf.data_mut(), meta, ingress, egress);
         }
+        self.edit(buf.data_mut(), meta, &session);
         if !rewrite::translate(buf.data_mut(), meta, &session, direction, hop) {
             return self.drop(buf, DropReason::TransportTooShort);
         }
+        self.count_tunnel(id, direction, meta);
         self.counters.count(if direction == Direction::Out { Event::TranslatedOut } else { Event::TranslatedIn }, 1);
         self.send_ip_in_pieces(buf, meta, egress, mac);
     }
@@ -462,12 +523,45 @@ impl<I: Io> Worker<I> {
         let Some(session) = self.nat.sessions.get(id).copied() else {
             return self.drop(buf, DropReason::TcpNoSession);
         };
+        self.edit(buf.data_mut(), meta, &session);
         if !rewrite::translate(buf.data_mut(), meta, &session, Direction::Out, hop) {
             return self.drop(buf, DropReason::TransportTooShort);
         }
-        let arrives = session.key(Direction::In).reversed();
-        let owner = self.rules.owner_of_outside(arrives.proto, arrives.to());
-        self.turn_around(port, buf, owner, meta.is_fragment().then_some(arrives.ident));
+        self.count_tunnel(id, Direction::Out, meta);
+        let arrives = session.left(Direction::Out);
+        let owner = self.rules.owner_of_key(Side::Outside, &arrives);
+        self.turn_around(port, buf, owner, meta.is_fragment().then_some(Ident::of(&arrives)));
+    }
+
+    /// Changes what the follower of a PPTP control connection said.
+    fn edit(&mut self, frame: &mut [u8], meta: &Meta, session: &Session) {
+        let edits = &mut self.nat.vpn.connections.edits;
+        if meta.class != Class::Tcp || !session.is(flags::FOLLOWED) || edits.is_empty() {
+            return;
+        }
+        if let Some(segment) = frame.get_mut(usize::from(meta.l4)..meta.end())
+            && let Ok((h, _)) = tcp::Tcp::ref_from_prefix(segment)
+            && let Some(payload) = segment.get_mut(h.header_len()..)
+        {
+            let delta = edits.apply(payload);
+            if let Ok((h, _)) = tcp::Tcp::mut_from_prefix(segment) {
+                h.checksum = delta.apply(h.checksum.get()).into();
+            }
+        }
+        edits.clear();
+    }
+
+    /// Counts a packet for its tunnel.
+    fn count_tunnel(&mut self, id: SessionId, direction: Direction, meta: &Meta) {
+        if let Some(s) = self.nat.sessions.get_mut(id).filter(|s| s.is_tunnels()) {
+            if s.leg_direction() == Some(direction) {
+                s.count(meta.total_len);
+            } else {
+                // IKE that keeps its port has one leg for both ways.
+                let tunnel = TunnelId(s.owner);
+                self.nat.vpn.tunnels.count(tunnel, direction, meta.total_len);
+            }
+        }
     }
 
     fn translate_error(
@@ -513,6 +607,12 @@ impl<I: Io> Worker<I> {
         self.waiting.put(hop, port, Tag { why, port }.pack(), buf);
     }
 
+    /// Puts a packet aside until its owner becomes clear.
+    fn doubt(&mut self, port: PortId, buf: I::Buf, meta: &Meta) {
+        self.counters.count(Event::Held, 1);
+        self.doubtful.put((meta.key.src, meta.key.dst), port, buf, self.now);
+    }
+
     /// A next hop is known now: what waited for it is judged anew.
     pub(super) fn release_waiting(&mut self, hop: HopId) {
         // No more than may wait, even if one waits again.
@@ -546,20 +646,12 @@ fn is_martian(addr: Ipv4Addr) -> bool {
     first == 0 || first == 127 || first >= 224
 }
 
-fn is_translatable(meta: &Meta) -> bool {
-    match meta.class {
-        Class::Tcp | Class::Udp | Class::IcmpQuery => true,
-        Class::LaterFragment => matches!(meta.key.proto, Proto::TCP | Proto::UDP | Proto::ICMP),
-        Class::IcmpError | Class::Other => false,
-    }
-}
-
 /// An echo request, or a later fragment of one (a query's identifier stands on the asking side).
 fn is_echo_request(meta: &Meta) -> bool {
     match meta.class {
         Class::IcmpQuery => meta.tcp_flags == icmp::ECHO_REQUEST,
         Class::LaterFragment => meta.key.proto == Proto::ICMP && meta.key.dst_port() == 0,
-        Class::Tcp | Class::Udp | Class::IcmpError | Class::Other => false,
+        _ => false,
     }
 }
 

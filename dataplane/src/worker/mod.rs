@@ -13,6 +13,7 @@
 
 mod answer;
 mod burst;
+mod doubtful;
 mod errors;
 mod fragmenting;
 mod judge;
@@ -30,7 +31,9 @@ use crate::nat::held_syn::HeldSyns;
 use crate::policy::Rules;
 use crate::types::{Tick, WorkerId};
 use crate::verdict::{Counters, DropReason, Event};
+use doubtful::Doubtful;
 use std::sync::Arc;
+use tag::Why;
 use waiting::Waiting;
 
 /// Neighbours looked at in a millisecond.
@@ -39,6 +42,8 @@ const NEIGHBOURS_PER_TICK: usize = 64;
 const WAITERS_PER_TICK: usize = 8;
 /// Overdue fragments and their datagrams given up in a millisecond.
 const FRAGMENTS_PER_TICK: usize = 64;
+/// Packets whose owner did not become clear, judged in a millisecond.
+const DOUBTS_PER_TICK: usize = 64;
 /// Held SYNs answered in a millisecond.
 const SYNS_PER_TICK: usize = 64;
 
@@ -50,6 +55,7 @@ pub struct Worker<I: Io> {
     nat: Nat,
     hops: Neighbours,
     waiting: Waiting<I::Buf>,
+    doubtful: Doubtful<I::Buf>,
     fragments: Fragments<I::Buf>,
     syns: HeldSyns,
     ids: output::IpIds,
@@ -80,6 +86,7 @@ impl<I: Io> Worker<I> {
             nat,
             hops,
             waiting: Waiting::new(),
+            doubtful: Doubtful::new(),
             fragments: Fragments::new(p.fragments, p.timeouts.fragments, p.seed),
             syns: HeldSyns::new(),
             ids,
@@ -197,6 +204,12 @@ impl<I: Io> Worker<I> {
                 None => self.fragments.forget(id),
             }
         }
+        for _ in 0..DOUBTS_PER_TICK {
+            let Some((port, buf)) = self.doubtful.take_due(self.now) else { break };
+            self.counters.count(Event::Released, 1);
+            self.judge_again(port, buf, Why::Overdue);
+        }
+        self.nat.sweep_tunnels(self.now);
         for _ in 0..SYNS_PER_TICK {
             let Some(syn) = self.syns.pop_due(self.now) else { break };
             self.answer_held_syn(&syn);
@@ -235,6 +248,10 @@ impl<I: Io> Worker<I> {
             burst.clear();
         }
         while let Some(buf) = self.waiting.take_any() {
+            self.counters.count(Event::Released, 1);
+            self.drop(buf, DropReason::Shutdown);
+        }
+        while let Some((_, buf)) = self.doubtful.take_any() {
             self.counters.count(Event::Released, 1);
             self.drop(buf, DropReason::Shutdown);
         }

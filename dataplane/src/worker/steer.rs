@@ -3,11 +3,12 @@
 use super::Worker;
 use super::tag::Why;
 use crate::io::{Buf, Io};
+use crate::nat::fragments::Ident;
 use crate::nat::fragments::{Admitted, Datagram, Learned};
 use crate::nat::icmp_error;
 use crate::packet::{self, Class, Meta, Parsed};
 use crate::policy::Local;
-use crate::types::{Key, PortId, Proto, Side, WorkerId};
+use crate::types::{PortId, Side, WorkerId};
 use crate::verdict::{DropReason, Event};
 use crate::wire::ipv4::Ipv4;
 use zerocopy::FromBytes;
@@ -21,20 +22,13 @@ impl<I: Io> Worker<I> {
         if meta.class == Class::IcmpError {
             // What quotes nothing of use is anybody's to refuse, or to route between inside networks.
             let Ok(quote) = icmp_error::quote(frame, meta) else { return self.me };
-            return match side {
-                Side::Inside => self.rules.sharding.of_inside(quote.key.dst),
-                Side::Outside => self.rules.owner_of_outside(quote.key.proto, quote.key.from()),
-            };
+            // A Call ID of the server's says nothing of whose call it is: the workers are asked in turn.
+            if side == Side::Outside && quote.key.is_pptp() {
+                return self.me;
+            }
+            return self.rules.owner_of_key(side, &quote.key.reversed());
         }
         self.rules.owner(side, meta).unwrap_or(self.me)
-    }
-
-    /// The owner of a flow by the key that its packets arrive with.
-    pub(super) fn owner_of_key(&self, side: Side, key: &Key) -> WorkerId {
-        match side {
-            Side::Inside => self.rules.sharding.of_inside(key.src),
-            Side::Outside => self.rules.owner_of_outside(key.proto, key.to()),
-        }
     }
 
     /// A fragment, at whichever worker: to where its datagram's pieces meet.
@@ -55,11 +49,12 @@ impl<I: Io> Worker<I> {
             return self.drop(buf, DropReason::FrameTooShort);
         };
         let id = ip.id.get();
-        let home = self.rules.sharding.of_datagram(meta.key.src, meta.key.dst, id, meta.key.proto.0);
+        let proto = meta.key.proto.wire();
+        let home = self.rules.sharding.of_datagram(meta.key.src, meta.key.dst, id, proto.0);
         if home != self.me && why == Why::Fresh {
             return self.hand_over(buf, home, port, Why::Meet);
         }
-        let datagram = Datagram { src: meta.key.src, dst: meta.key.dst, id, proto: meta.key.proto, side };
+        let datagram = Datagram { src: meta.key.src, dst: meta.key.dst, id, proto, side };
         let new_id = self.ids.next(meta.key.dst);
         match self.fragments.admit(datagram, &meta, new_id, self.now) {
             Err(reason) => self.drop(buf, reason),
@@ -83,9 +78,7 @@ impl<I: Io> Worker<I> {
 
     /// What may take room in the table of datagrams: only what could be forwarded at all.
     fn may_track(&self, side: Side, meta: &Meta) -> Result<(), DropReason> {
-        if !matches!(meta.key.proto, Proto::TCP | Proto::UDP | Proto::ICMP) {
-            return Err(DropReason::Protocol);
-        }
+        self.nat.carries(meta)?;
         match side {
             Side::Inside => self.check_inside_addresses(meta),
             Side::Outside => {
@@ -111,8 +104,7 @@ impl<I: Io> Worker<I> {
     /// A fragment whose ports are known: to its session's owner. Says whether it went on, as far as can be told here:
     /// another worker's verdict is not waited for.
     fn pass_fragment(&mut self, port: PortId, buf: I::Buf, meta: Meta, learned: Learned) -> bool {
-        let key = Key { ident: learned.ident, ..meta.key };
-        let owner = self.owner_of_key(self.rules.side(port), &key);
+        let owner = self.rules.owner_of_key(self.rules.side(port), &learned.key(&meta.key));
         if owner == self.me {
             self.judge_learned(port, buf, &meta, learned)
         } else {
@@ -123,7 +115,7 @@ impl<I: Io> Worker<I> {
 
     /// The second half of hairpinning: a packet that bears its outside source now goes to its destination's owner.
     /// `ident` is given for a fragment.
-    pub(super) fn turn_around(&mut self, port: PortId, buf: I::Buf, owner: WorkerId, ident: Option<u32>) {
+    pub(super) fn turn_around(&mut self, port: PortId, buf: I::Buf, owner: WorkerId, ident: Option<Ident>) {
         self.counters.count(Event::Hairpinned, 1);
         if owner == self.me {
             self.judge_again(port, buf, Why::Hairpin(ident));

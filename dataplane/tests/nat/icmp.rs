@@ -222,7 +222,7 @@ fn errors_about_nothing_of_ours_are_dropped() {
 }
 
 #[test]
-fn errors_about_later_fragments_errors_and_unknown_protocols_are_dropped() {
+fn errors_about_later_fragments_errors_and_unknown_tunnels_are_dropped() {
     let mut lab = Lab::new();
     let n = lab.udp((A, 5000), (X, 53));
     let later = Frame::ip(17, P, X).fragment(1480, false).payload(vec![0; 16]).build();
@@ -230,7 +230,9 @@ fn errors_about_later_fragments_errors_and_unknown_protocols_are_dropped() {
     let error = Frame::unreachable(P, 3, Frame::udp((X, 53), n).build()).to(X).build();
     lab.put(OUTSIDE, Frame::time_exceeded(X, &error)).dropped(DropReason::IcmpErrorInner);
     let esp = Frame::esp(P, X, 77, 1).payload(&[0; 16][..]).build();
-    lab.put(OUTSIDE, Frame::time_exceeded(X, &esp)).dropped(DropReason::Protocol);
+    lab.put(OUTSIDE, Frame::time_exceeded(X, &esp)).dropped(DropReason::IcmpErrorNoSession);
+    let other = Frame::ip(41, P, X).payload(&[0; 40][..]).build();
+    lab.put(OUTSIDE, Frame::time_exceeded(X, &other)).dropped(DropReason::IcmpErrorNoSession);
 }
 
 // Rows 30, 38: RFC 5508 REQ-5: the host itself, and a router before it

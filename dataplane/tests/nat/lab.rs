@@ -477,3 +477,15 @@ fn assert_carried(sent: &Seen, seen: &Seen) {
         assert_eq!(seen.payload, sent.payload, "payload of {seen}");
     }
 }
+
+impl Lab {
+    /// Tunnels over all workers.
+    pub(crate) fn vpn(&self) -> Vec<dataplane::passthrough::show::Row> {
+        self.workers.iter().flat_map(|w| w.nat().tunnels(self.now)).collect()
+    }
+
+    /// What the operator was told since the last time.
+    pub(crate) fn notices(&self) -> Vec<String> {
+        self.counters.iter().flat_map(|c| std::iter::from_fn(|| c.notices.take())).map(|n| n.to_string()).collect()
+    }
+}

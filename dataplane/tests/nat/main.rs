@@ -18,6 +18,8 @@ mod malformed;
 mod mapping;
 mod outcome;
 mod page;
+mod pptp;
+mod refusals;
 mod tcp;
 mod timers;
 mod transcript;

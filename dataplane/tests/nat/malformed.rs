@@ -154,8 +154,31 @@ fn malformed() -> Vec<(DropReason, PortId, Vec<u8>)> {
         (D::Unsolicited, OUTSIDE, to_p().to((BOX, 53))),
         (D::Unsolicited, INSIDE, Frame::echo_reply(A, X, 1, 1)),
         (D::TcpNoSession, INSIDE, tcp_to_x(ACK)),
-        (D::Protocol, INSIDE, Frame::esp(A, X, 1000, 1)),
-        (D::Protocol, OUTSIDE, Frame::gre(X, P, 1)),
+        (D::Protocol, INSIDE, Frame::ip(41, A, X)),
+        (D::Protocol, OUTSIDE, Frame::ip(132, X, P)),
+        (D::Protocol, INSIDE, Frame::ip(255, A, X)),
+        (D::Ah, INSIDE, Frame::ip(51, A, X).payload(&[0; 24][..])),
+        (D::Ah, OUTSIDE, Frame::ip(51, X, P).payload(&[0; 24][..])),
+        (D::GreNoCall, INSIDE, Frame::gre(A, X, 1)),
+        (D::GreNoCall, OUTSIDE, Frame::gre(X, P, 1)),
+        (D::GreHeader, INSIDE, Frame::ip(47, A, X).payload(&[0x30, 1, 0x08, 0x00, 0, 0, 0, 7][..])),
+        (D::GreHeader, INSIDE, Frame::ip(47, A, X).payload(&[0xb0, 1, 0x88, 0x0b, 0, 0, 0, 7][..])),
+        (D::GreHeader, INSIDE, Frame::ip(47, A, X).payload(&[0x20, 1, 0x88, 0x0b, 0, 1, 0, 7][..])),
+        (D::GreHeader, OUTSIDE, Frame::ip(47, X, P).payload(&[0, 2, 0, 0, 0, 0, 0, 7][..])),
+        (D::TransportTooShort, INSIDE, Frame::ip(47, A, X).payload(&[0x20, 1, 0x88][..])),
+        (D::TransportTooShort, INSIDE, Frame::ip(47, A, X).payload(&[0x20, 1, 0x88, 0x0b, 0, 0, 0][..])),
+        (D::EspReservedSpi, INSIDE, Frame::esp(A, X, 255, 1)),
+        (D::EspReservedSpi, OUTSIDE, Frame::esp(X, P, 0, 1)),
+        (D::EspUnsolicited, OUTSIDE, Frame::esp(X, P, 1000, 1)),
+        (D::TransportTooShort, OUTSIDE, Frame::ip(50, X, P).payload(&[9; 7][..])),
+        (D::L2tpNoSession, OUTSIDE, Frame::ip(115, X, P).payload(&[9; 8][..])),
+        (
+            D::L2tpNoSession,
+            OUTSIDE,
+            Frame::ip(115, X, P).payload(&[0, 0, 0, 0, 0xc8, 3, 0, 12, 0, 0, 0, 7, 0, 0, 0, 0][..]),
+        ),
+        (D::TransportTooShort, OUTSIDE, Frame::ip(115, X, P).payload(&[0; 11][..])),
+        (D::TransportTooShort, INSIDE, Frame::ip(115, A, X).payload(&[9; 3][..])),
         (D::IcmpType, INSIDE, Frame::icmp(A, X, 4, 0, [0; 4])),
         (D::IcmpErrorFragment, INSIDE, Frame::icmp(A, X, 3, 3, [0; 4]).fragment(0, true)),
         (D::IcmpErrorTruncated, OUTSIDE, Frame::icmp(X, P, 3, 3, [0; 4])),
@@ -395,7 +418,7 @@ fn provoked() -> Vec<(DropReason, fn() -> Lab)> {
 // STYLE row 5
 #[test]
 fn each_refusal_has_its_own_name() {
-    for (reason, story) in provoked() {
+    for (reason, story) in provoked().into_iter().chain(crate::refusals::all()) {
         let lab = story();
         assert!(lab.drops_so_far().contains_key(&reason), "{reason:?} expected: {:?}", lab.drops_so_far());
     }
@@ -406,6 +429,7 @@ fn each_refusal_has_its_own_name() {
 fn every_reason_can_be_provoked() {
     let shown: BTreeSet<_> =
         malformed().into_iter().map(|(r, ..)| r).chain(provoked().into_iter().map(|(r, _)| r)).collect();
+    let shown: BTreeSet<_> = shown.into_iter().chain(crate::refusals::all().into_iter().map(|(r, _)| r)).collect();
     let missing: Vec<_> = DropReason::ALL.iter().filter(|r| !shown.contains(r)).collect();
     // A frame of several buffers exists only on devices: see the tests of the adapter.
     assert_eq!(missing, [&DropReason::FrameTooLong]);

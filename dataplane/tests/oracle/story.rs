@@ -309,7 +309,7 @@ fn in_pieces(p: Packet, by: &Way) -> bool {
 
 fn inside_end(host: u8, port: u8) -> End {
     let host = [lan(11), lan(12), lan(13), lan(20), lan(30)][usize::from(host)];
-    (host, [443, 500, 5000, 5001, 40_000][usize::from(port)])
+    (host, [443, 501, 5000, 5001, 40_000][usize::from(port)])
 }
 
 fn remote_end(n: u8) -> End {

@@ -1,3 +1,168 @@
-//! PPTP (RFC 2637).
+//! PPTP [RFC 2637]: the control connection is followed, Call IDs are translated, and GRE passes for the calls that it
+//! makes.
+//!
+//! [`stream`] reads messages however TCP cuts them and says which bytes change; [`calls`] knows the calls, and answers
+//! it. A [`Connection`] is what both remember of one control connection.
 
+pub mod calls;
 pub mod stream;
+
+use super::tunnel::{Tunnel, TunnelId, Tunnels};
+use crate::flow::index::{Hasher, Index};
+use crate::flow::session::SessionId;
+use stream::{Edits, Follower};
+
+const NONE: u32 = u32::MAX;
+
+/// One control connection.
+pub struct Connection {
+    /// What was read of it.
+    pub follower: Follower,
+    /// Its TCP session.
+    pub session: SessionId,
+    /// High byte of Call IDs: the inside host's → its translation; 0 for none.
+    pub pages_out: [u8; 256],
+    /// And back.
+    pub pages_in: [u8; 256],
+    /// Its calls.
+    pub calls: u16,
+    /// It was closed, and waits for its session's end or a new beginning.
+    pub over: bool,
+    head: u32,
+    next_free: u32,
+}
+
+impl Connection {
+    fn new(session: SessionId) -> Self {
+        Self {
+            follower: Follower::new(),
+            session,
+            pages_out: [0; 256],
+            pages_in: [0; 256],
+            calls: 0,
+            over: false,
+            head: NONE,
+            next_free: NONE,
+        }
+    }
+}
+
+/// All control connections of one worker.
+pub struct Connections {
+    rows: Box<[Connection]>,
+    index: Index,
+    hasher: Hasher,
+    free: u32,
+    /// What is to be changed in the segment being judged.
+    pub edits: Edits,
+}
+
+impl Connections {
+    /// A table for so many.
+    #[must_use]
+    pub fn new(capacity: usize, seed: u64) -> Self {
+        let n = u32::try_from(capacity).unwrap_or(u32::MAX - 1);
+        let row = |i: u32| Connection {
+            next_free: if i + 1 == n { NONE } else { i + 1 },
+            ..Connection::new(SessionId(NONE))
+        };
+        Self {
+            rows: (0..n).map(row).collect(),
+            index: Index::new(capacity),
+            hasher: Hasher::new(seed ^ 0x5050_5450),
+            free: if n == 0 { NONE } else { 0 },
+            edits: Edits::default(),
+        }
+    }
+
+    /// Bytes that [`Connections::new`] takes.
+    #[must_use]
+    pub const fn memory(capacity: usize) -> usize {
+        capacity * size_of::<Connection>() + Index::memory(capacity)
+    }
+
+    const fn hash(&self, session: SessionId) -> u64 {
+        self.hasher.pair(session.0 as u64, 3)
+    }
+
+    /// The connection of a session.
+    #[must_use]
+    pub fn find(&self, session: SessionId) -> Option<u32> {
+        self.index.find(self.hash(session), |s| self.rows.get(s as usize).is_some_and(|c| c.session == session))
+    }
+
+    /// A connection by number.
+    #[must_use]
+    pub fn get(&self, id: u32) -> Option<&Connection> {
+        self.rows.get(id as usize).filter(|c| c.session.0 != NONE)
+    }
+
+    /// A connection by number.
+    pub fn get_mut(&mut self, id: u32) -> Option<&mut Connection> {
+        self.rows.get_mut(id as usize).filter(|c| c.session.0 != NONE)
+    }
+
+    /// The session of a connection.
+    #[must_use]
+    pub fn session(&self, id: u32) -> Option<SessionId> {
+        self.get(id).map(|c| c.session)
+    }
+
+    /// A new connection; `None` when there is no room.
+    pub fn open(&mut self, session: SessionId) -> Option<u32> {
+        let slot = self.free;
+        let next = self.rows.get(slot as usize)?.next_free;
+        self.index.insert(self.hash(session), slot).ok()?;
+        self.free = next;
+        *self.rows.get_mut(slot as usize)? = Connection::new(session);
+        Some(slot)
+    }
+
+    /// Takes a connection out; its calls must have ended.
+    pub fn close(&mut self, id: u32) {
+        let Some(session) = self.session(id) else { return };
+        self.index.remove(self.hash(session), id);
+        if let Some(c) = self.rows.get_mut(id as usize) {
+            c.session = SessionId(NONE);
+            c.next_free = std::mem::replace(&mut self.free, id);
+        }
+    }
+
+    /// The calls of a connection.
+    pub fn calls<'a>(&self, tunnels: &'a Tunnels, id: u32) -> impl Iterator<Item = (TunnelId, &'a Tunnel)> + use<'a> {
+        let mut at = self.get(id).map_or(NONE, |c| c.head);
+        std::iter::from_fn(move || {
+            let id = TunnelId(at);
+            let t = tunnels.get(id)?;
+            at = t.next_call;
+            Some((id, t))
+        })
+    }
+
+    /// Adds a call.
+    pub fn add_call(&mut self, tunnels: &mut Tunnels, id: u32, call: TunnelId) {
+        let Some(c) = self.get_mut(id) else { return };
+        c.calls += 1;
+        let head = std::mem::replace(&mut c.head, call.0);
+        if let Some(t) = tunnels.get_mut(call) {
+            (t.connection, t.next_call) = (id, head);
+        }
+    }
+
+    /// Takes a call out of its connection's list.
+    pub fn forget_call(&mut self, tunnels: &mut Tunnels, id: u32, call: TunnelId) {
+        let Some(after) = tunnels.get(call).map(|t| t.next_call) else { return };
+        let before = self.calls(tunnels, id).find(|(_, t)| t.next_call == call.0).map(|(before, _)| before);
+        let Some(c) = self.get_mut(id) else { return };
+        if c.head == call.0 {
+            c.head = after;
+        } else if let Some(before) = before
+            && let Some(t) = tunnels.get_mut(before)
+        {
+            t.next_call = after;
+        } else {
+            return;
+        }
+        c.calls = c.calls.saturating_sub(1);
+    }
+}

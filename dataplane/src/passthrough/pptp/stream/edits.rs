@@ -57,7 +57,8 @@ impl Edits {
         delta
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Forgets all.
+    pub fn clear(&mut self) {
         self.0.clear();
     }
 

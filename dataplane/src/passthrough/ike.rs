@@ -1,0 +1,187 @@
+//! IKE on UDP 500: what its 28-byte header shows [RFC 7296 §3.1, RFC 2408 §3.1]; payloads are not read.
+//!
+//! **Evidence.** IKEv1's Quick Mode, and IKEv2's IKE_AUTH and CREATE_CHILD_SA, make ESP security associations. When such
+//! an exchange of an inside host with a gateway has ended, an inbound SPI for it is due ([`super::pairing`]).
+//!
+//! **Port 500 kept.** For responders that insist on it, every inside host sends from port 500 of its outside address,
+//! and answers are told apart by the security association's SPIs (cookies, in IKEv1): the initiator's, else the
+//! responder's, else the server has one inside host here, else the one that was active last (counted). What inside hosts
+//! send teaches; what comes from outside may only add to what is known, so that a forger cannot push it out.
+
+use super::tunnel::{Exchange, Kind, Tunnel, TunnelId};
+use crate::flow::session::{Session, SessionId};
+use crate::nat::Nat;
+use crate::packet::Meta;
+use crate::policy::Pairing;
+use crate::types::{Direction, Endpoint, Inside, Key, Proto, Tick};
+use crate::verdict::{DropReason, Event};
+use crate::wire::ike::Ike;
+use std::net::Ipv4Addr;
+
+/// Inside hosts with one server that are compared.
+const LOOKS: usize = 256;
+
+impl Nat {
+    /// Shows an IKE message of a known session, before it goes on.
+    ///
+    /// # Errors
+    /// With strict pairing, that another inside host is at it.
+    pub(crate) fn inspect_ike(&mut self, s: &Session, by: Direction, ike: &Ike, now: Tick) -> Result<(), DropReason> {
+        if !ike.makes_child() {
+            return Ok(());
+        }
+        let Ok(outside) = self.tunnel_address(Proto::ESP, s.inside) else { return Ok(()) };
+        let known = self.vpn.tunnels.find(Kind::Esp, s.inside, outside, s.remote);
+        let from_inside = by == Direction::Out;
+        let goes_on = known.and_then(|id| self.vpn.tunnels.get(id)).map(|t| t.exchange);
+        let goes_on = goes_on.filter(|e| e.message == ike.message_id && e.step > 0);
+        if goes_on.is_none() && !ike.is_response() {
+            self.pass_gate(known, outside, s.remote, now)?;
+        }
+        // No room for the record means no evidence, and no more.
+        let Ok(id) = self.tunnel(Kind::Esp, (s.inside, outside, s.remote), by, now) else { return Ok(()) };
+        let strict = self.rules.policy.passthrough.pairing == Pairing::Strict;
+        let Some(t) = self.vpn.tunnels.get_mut(id) else { return Ok(()) };
+        let begun = Exchange { message: ike.message_id, step: 1, from_inside };
+        let answers = |e: &Exchange| e.from_inside != from_inside;
+        let ended = match goes_on {
+            None if ike.major == 2 && ike.is_response() => false,
+            None => {
+                t.exchange = begun;
+                false
+            }
+            // IKEv2 has a request and a response.
+            Some(e) if ike.major == 2 => {
+                t.exchange.step = if ike.is_response() && answers(&e) { 2 } else { e.step };
+                e.step == 1 && t.exchange.step == 2
+            }
+            // Quick Mode has three messages, each by the other side than the one before.
+            Some(e) => {
+                let next = (e.step == 1 && answers(&e)) || (e.step == 2 && !answers(&e));
+                t.exchange.step = e.step + u8::from(next);
+                e.step == 2 && t.exchange.step == 3
+            }
+        };
+        if ended {
+            t.evidence = t.evidence.saturating_add(1).min(8);
+            t.evidence_at = now;
+            self.vpn.tunnels.place(id, true);
+        }
+        if strict && goes_on.is_none() {
+            self.take_gate(id, now);
+        }
+        Ok(())
+    }
+
+    /// IKE from port 500 to port 500 that keeps its port.
+    pub(crate) fn ike_out(&mut self, meta: &Meta, hairpin: bool, now: Tick) -> Option<Result<SessionId, DropReason>> {
+        let Key { src, dst, ident, proto } = meta.key;
+        if self.rules.static_out(proto, Inside(meta.key.from())).is_some() {
+            return None;
+        }
+        let outside = self.paired_address(src)?;
+        if !self.rules.keeps_ike_port(Endpoint::new(outside, meta.key.src_port())) {
+            return None;
+        }
+        Some(self.tunnel(Kind::Ike, (src, outside, dst), Direction::Out, now).and_then(|id| {
+            let leg = self.add_leg(id, Direction::Out, (proto, ident, ident), hairpin, DropReason::Clash, now);
+            if leg.is_err() {
+                self.end_tunnel(id);
+            }
+            leg
+        }))
+    }
+
+    /// Whose is IKE from a server, where several inside hosts are behind port 500? `ike` is `None` where the packet shows
+    /// none, as a later fragment does.
+    pub(crate) fn ike_in(&mut self, key: &Key, ike: Option<&Ike>, id: u16) -> Option<SessionId> {
+        let (remote, outside) = (key.src, key.dst);
+        let Some(ike) = ike else { return self.vpn.pieces.find(remote, outside, id) };
+        let all = || self.vpn.tunnels.of_gateway(Proto::UDP, remote, outside).take(LOOKS);
+        let by = |fits: &dyn Fn(&(u64, u64)) -> bool| {
+            all().find(|(_, t)| t.spis.iter().any(|s| *s != (0, 0) && fits(s))).map(|(id, _)| id)
+        };
+        let exact = by(&|s| s.0 == ike.initiator && (s.1 == ike.responder || s.1 == 0 || ike.responder == 0))
+            .or_else(|| by(&|s| s.1 != 0 && s.1 == ike.responder));
+        let found = match exact {
+            Some(id) => Some(id),
+            None => {
+                let mut hosts = 0;
+                let mut latest: Option<(TunnelId, Tick)> = None;
+                for (id, t) in all() {
+                    let Some(s) = t.legs().next().and_then(|l| self.sessions.get(l)) else { continue };
+                    hosts += 1;
+                    if latest.is_none_or(|(_, used)| s.last_used.reached(used)) {
+                        latest = Some((id, s.last_used));
+                    }
+                }
+                if hosts > 1 {
+                    self.counters.count(Event::IkeAmbiguous, 1);
+                }
+                latest.map(|(id, _)| id)
+            }
+        };
+        let t = self.vpn.tunnels.get_mut(found?)?;
+        learn_from_outside(t, ike);
+        let leg = t.legs().next()?;
+        self.vpn.pieces.note(remote, outside, id, leg);
+        Some(leg)
+    }
+
+    /// What an inside host's IKE teaches, where its port is kept.
+    pub(crate) fn learn_ike(&mut self, s: &Session, ike: &Ike) {
+        let Some(t) = self.vpn.tunnels.get_mut(TunnelId(s.owner)).filter(|t| t.kind == Kind::Ike) else { return };
+        let known = t.spis.iter_mut().find(|k| k.0 == ike.initiator && (k.1 == ike.responder || k.1 == 0));
+        match known {
+            Some(k) => k.1 = ike.responder,
+            None => {
+                t.spis.rotate_right(1);
+                if let Some(first) = t.spis.first_mut() {
+                    *first = (ike.initiator, ike.responder);
+                }
+            }
+        }
+    }
+}
+
+/// The responder's SPI of a security association that is known; or all of an unknown one, in the last place.
+fn learn_from_outside(t: &mut Tunnel, ike: &Ike) {
+    if let Some(k) = t.spis.iter_mut().find(|k| k.0 == ike.initiator) {
+        if k.1 == 0 {
+            k.1 = ike.responder;
+        }
+    } else if let Some(last) = t.spis.last_mut() {
+        *last = (ike.initiator, ike.responder);
+    }
+}
+
+/// Where the later fragments of inbound IKE go: their first one's way. A ring, as they follow soon.
+pub struct Pieces {
+    ring: [(Ipv4Addr, Ipv4Addr, u16, SessionId); 64],
+    next: usize,
+}
+
+impl Pieces {
+    /// None.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { ring: [(Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, 0, SessionId(u32::MAX)); 64], next: 0 }
+    }
+
+    fn note(&mut self, remote: Ipv4Addr, outside: Ipv4Addr, id: u16, leg: SessionId) {
+        if let Some(place) = self.ring.get_mut(self.next) {
+            *place = (remote, outside, id, leg);
+        }
+        self.next = (self.next + 1) % self.ring.len();
+    }
+
+    fn find(&self, remote: Ipv4Addr, outside: Ipv4Addr, id: u16) -> Option<SessionId> {
+        self.ring.iter().find(|p| (p.0, p.1, p.2) == (remote, outside, id)).map(|p| p.3)
+    }
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Self::new()
+    }
+}

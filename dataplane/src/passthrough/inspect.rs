@@ -1,0 +1,143 @@
+//! Packets of a VPN's ordinary TCP or UDP sessions, looked into before they go on; and those that no session is known
+//! for, but that the payload explains.
+
+use super::service::Service;
+use crate::flow::session::{Session, SessionId, flags};
+use crate::flow::tcp;
+use crate::nat::{Nat, Segment};
+use crate::packet::{Class, Meta};
+use crate::types::{Direction, Proto, Tick};
+use crate::verdict::{Counters, DropReason, Event};
+use crate::wire::ike::{self, Natt};
+use crate::wire::ipv4::Ipv4;
+use crate::wire::{l2tp, tcp as tcp_header, udp};
+use std::net::Ipv4Addr;
+use zerocopy::FromBytes;
+
+impl Nat {
+    /// Looks into a packet of a session that is followed, or of an IKE or L2TPv3 leg. `before` is the TCP state before
+    /// this segment.
+    ///
+    /// # Errors
+    /// Why it must not pass.
+    pub(crate) fn inspect(
+        &mut self,
+        id: SessionId,
+        by: Direction,
+        frame: &[u8],
+        meta: &Meta,
+        segment: Option<(&Segment, tcp::State)>,
+        now: Tick,
+    ) -> Result<(), DropReason> {
+        let Some(s) = self.sessions.get(id).copied() else { return Ok(()) };
+        if s.proto == Proto::L2TP_CONTROL {
+            let control = payload(frame, meta, 0).and_then(l2tp::ip_control);
+            return self.inspect_l2tpv3(id, by, control.as_ref(), now);
+        }
+        if !s.is(flags::FOLLOWED) {
+            return Ok(());
+        }
+        let Some(service) = service(&s) else { return Ok(()) };
+        if service == Service::Pptp {
+            if meta.is_fragment() {
+                return Err(DropReason::PptpFragment);
+            }
+            let Some((segment, before)) = segment else { return Ok(()) };
+            let payload = tcp_payload(frame, meta).ok_or(DropReason::TransportTooShort)?;
+            return self.inspect_pptp(id, by, payload, segment, before, now);
+        }
+        let Some(payload) = payload(frame, meta, udp::LEN).filter(|_| meta.class == Class::Udp) else { return Ok(()) };
+        note(&self.counters, service, payload);
+        match service {
+            Service::Ike => {
+                let Some(ike) = ike::parse(payload, meta.is_fragment()) else { return Ok(()) };
+                self.inspect_ike(&s, by, &ike, now)?;
+                if by == Direction::Out && s.is_tunnels() {
+                    self.learn_ike(&s, &ike);
+                }
+            }
+            Service::L2tp => self.inspect_l2tp(&s, by, payload, now),
+            Service::Pptp | Service::NatT | Service::OpenVpn | Service::WireGuard => {}
+        }
+        Ok(())
+    }
+
+    /// Whose IKE is it that came for a port that several inside hosts have?
+    pub(crate) fn kept_ike(&mut self, meta: &Meta, frame: &[u8]) -> Option<SessionId> {
+        let ike = (meta.class == Class::Udp)
+            .then(|| payload(frame, meta, udp::LEN).and_then(|p| ike::parse(p, meta.is_fragment())))
+            .flatten();
+        if ike.is_none() && meta.class == Class::Udp {
+            return None;
+        }
+        let (ip, _) = Ipv4::ref_from_prefix(frame.get(usize::from(meta.l3)..)?).ok()?;
+        self.ike_in(&meta.key, ike.as_ref(), ip.id.get())
+    }
+
+    /// Whether a packet that the filter would refuse is a server's answer by another port.
+    pub(crate) fn answers_from_elsewhere(&mut self, meta: &Meta, frame: &[u8], now: Tick) -> bool {
+        self.rules.policy.passthrough.l2tp == crate::policy::Switch::On
+            && meta.class == Class::Udp
+            && payload(frame, meta, udp::LEN).is_some_and(|p| self.answers_l2tp(&meta.key, p, now))
+    }
+
+    /// An inside host tries AH. What strangers send is counted as dropped, and not told: they could send no end of it.
+    pub(crate) fn note_ah(&self, inside: Ipv4Addr, remote: Ipv4Addr) {
+        use super::notice::{Matter, Notice};
+        if self.counters.notices.tell(Notice { matter: Matter::Ah, inside, remote }) {
+            self.counters.count(Event::AhPairs, 1);
+        }
+    }
+}
+
+/// What a session that is followed carries.
+#[inline]
+pub(crate) fn service(s: &Session) -> Option<Service> {
+    Service::between(s.proto, s.remote().port, s.inside().0.port)
+}
+
+/// Counts a packet of a followed session that is known. Says whether its session alone can forward it.
+#[inline]
+pub(crate) fn glance(counters: &Counters, s: &Session, frame: &[u8], meta: &Meta) -> bool {
+    let Some(service) = service(s) else { return true };
+    match service {
+        Service::Pptp | Service::Ike => return false,
+        Service::NatT | Service::OpenVpn | Service::WireGuard | Service::L2tp => {}
+    }
+    let Some(payload) = payload(frame, meta, udp::LEN) else { return false };
+    if service == Service::L2tp && l2tp::is_control(payload) {
+        return false;
+    }
+    note(counters, service, payload);
+    true
+}
+
+#[inline]
+fn note(counters: &Counters, service: Service, payload: &[u8]) {
+    let event = match service {
+        Service::Ike => Event::IkePackets,
+        Service::NatT => match Natt::of(payload) {
+            Natt::Ike => Event::NatTIke,
+            Natt::Keepalive => Event::NatTKeepalives,
+            Natt::Esp => Event::NatTEsp,
+        },
+        Service::L2tp => Event::L2tpPackets,
+        Service::OpenVpn => Event::OpenvpnPackets,
+        Service::WireGuard => Event::WireguardPackets,
+        Service::Pptp => return,
+    };
+    counters.count(event, 1);
+}
+
+/// What follows `skip` bytes of the transport header.
+#[inline]
+fn payload<'a>(frame: &'a [u8], meta: &Meta, skip: usize) -> Option<&'a [u8]> {
+    frame.get(usize::from(meta.l4) + skip..meta.end())
+}
+
+/// What a TCP segment carries.
+pub(crate) fn tcp_payload<'a>(frame: &'a [u8], meta: &Meta) -> Option<&'a [u8]> {
+    let segment = payload(frame, meta, 0)?;
+    let (h, _) = tcp_header::Tcp::ref_from_prefix(segment).ok()?;
+    segment.get(h.header_len()..)
+}

@@ -1,0 +1,405 @@
+//! Opening and ending tunnels and their legs: limits, addresses, time-outs.
+
+use super::service::Service;
+use super::tunnel::{self, Kind, State, Tunnel, TunnelId};
+use crate::flow::session::{NewLeg, Session, SessionId, flags};
+use crate::flow::tcp;
+use crate::nat::Nat;
+use crate::nat::subscriber::SubscriberId;
+use crate::packet::{Class, Meta};
+use crate::policy::Switch;
+use crate::types::{Direction, Endpoint, Inside, Key, Outside, Proto, Tick};
+use crate::verdict::{DropReason, Event};
+use std::net::Ipv4Addr;
+
+/// What asked for less than its state is kept for, or asked to be ended, goes after this [RFC 2637 §3.1.4 has 60 s for
+/// an answer].
+pub(super) const UNANSWERED_MS: u32 = 60_000;
+
+/// How a packet from outside came to be judged.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Came {
+    /// From an inside host, by an outside address of ours.
+    pub hairpin: bool,
+    /// It must not wait (any more) for its owner to become clear.
+    pub overdue: bool,
+}
+
+impl Nat {
+    /// Whether packets of a protocol may pass at all, a later fragment's by the number alone.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn carries(&self, meta: &Meta) -> Result<(), DropReason> {
+        let p = &self.rules.policy.passthrough;
+        let by = |switch, off| match switch {
+            Switch::On => Ok(()),
+            Switch::Plain => Err(DropReason::AlgOff),
+            Switch::Off => Err(off),
+        };
+        match meta.key.proto {
+            Proto::TCP | Proto::UDP | Proto::ICMP => Ok(()),
+            Proto::ESP => by(p.ipsec, DropReason::IpsecOff),
+            Proto::AH if p.ipsec == Switch::Off => Err(DropReason::IpsecOff),
+            Proto::AH => Err(DropReason::Ah),
+            Proto::L2TP | Proto::L2TP_CONTROL => by(p.l2tp, DropReason::L2tpOff),
+            // A later fragment does not show its version.
+            Proto::GRE if meta.key.is_pptp() || (meta.class == Class::LaterFragment && !self.names(Proto::GRE)) => {
+                by(p.pptp, DropReason::PptpOff)
+            }
+            proto if self.names(proto) => Ok(()),
+            _ => Err(DropReason::Protocol),
+        }
+    }
+
+    /// Whether a protocol without identifiers passes: the operator named it, or forwards it.
+    fn names(&self, proto: Proto) -> bool {
+        self.rules.policy.passthrough.other.contains(&proto.0)
+            || self.rules.policy.forwards.iter().any(|f| f.proto == proto)
+    }
+
+    /// The outside address of an inside host's tunnels: its own, its forward's, or the one that its ports are at.
+    pub(super) fn tunnel_address(&self, proto: Proto, inside: Ipv4Addr) -> Result<Ipv4Addr, DropReason> {
+        if let Some(m) = self.rules.static_out(proto, Inside(Endpoint::new(inside, 0))) {
+            return Ok(m.outside.0.addr);
+        }
+        self.paired_address(inside).ok_or(DropReason::PortsExhausted)
+    }
+
+    /// A tunnel's record, if one more is admitted.
+    pub(super) fn open_tunnel(
+        &mut self,
+        kind: Kind,
+        (inside, outside, remote): (Ipv4Addr, Ipv4Addr, Ipv4Addr),
+        by: Direction,
+        now: Tick,
+    ) -> Result<TunnelId, DropReason> {
+        let p = &self.rules.policy.passthrough;
+        let (most, pending) = (p.tunnels_per_subscriber, p.pending_per_server);
+        if self.vpn.tunnels.gateway(kind.proto(), remote, outside).is_some_and(|g| g.pending >= pending) {
+            return Err(DropReason::TunnelsPending);
+        }
+        let subscriber = self.admit(Inside(Endpoint::new(inside, 0)), by, now)?;
+        // What strangers open leaves a quarter to the host itself.
+        let most = if by == Direction::In { most - most / 4 } else { most };
+        let opened = if self.subscribers.get(subscriber).is_some_and(|s| s.tunnels >= most) {
+            Err(DropReason::TunnelLimit)
+        } else {
+            let ends = (inside, outside, remote);
+            self.vpn.tunnels.open(kind, ends, subscriber.0, now).map_err(|_| DropReason::TunnelTableFull)
+        };
+        match opened {
+            Ok(_) => {
+                if let Some(s) = self.subscribers.get_mut(subscriber) {
+                    s.tunnels += 1;
+                }
+                self.counters.count(Event::TunnelsOpened, 1);
+            }
+            Err(_) => self.leave(subscriber),
+        }
+        opened
+    }
+
+    /// Ends a tunnel with its legs.
+    pub(super) fn end_tunnel(&mut self, id: TunnelId) {
+        let Some(t) = self.vpn.tunnels.get(id).copied() else { return };
+        for leg in t.legs() {
+            if self.sessions.close(leg).is_some() {
+                self.counters.count(Event::SessionsClosed, 1);
+            }
+        }
+        if t.kind == Kind::Pptp {
+            self.vpn.connections.forget_call(&mut self.vpn.tunnels, t.connection, id);
+        }
+        self.vpn.tunnels.close(id);
+        self.counters.count(Event::TunnelsClosed, 1);
+        let subscriber = SubscriberId(t.subscriber);
+        if let Some(s) = self.subscribers.get_mut(subscriber) {
+            s.tunnels = s.tunnels.saturating_sub(1);
+        }
+        self.leave(subscriber);
+    }
+
+    /// Adds a leg to a tunnel; the oldest one in its direction goes when there is no room. `Err` where the key is
+    /// another tunnel's (`taken`), or the table is full.
+    pub(super) fn add_leg(
+        &mut self,
+        id: TunnelId,
+        direction: Direction,
+        (proto, arrives, leaves): (Proto, u32, u32),
+        hairpin: bool,
+        taken: DropReason,
+        now: Tick,
+    ) -> Result<SessionId, DropReason> {
+        let Some(&t) = self.vpn.tunnels.get(id) else { return Err(DropReason::TunnelTableFull) };
+        let Some(reach) = self.rules.route(t.inside) else { return Err(DropReason::NoRoute) };
+        let hairpin = if hairpin || self.rules.local(t.remote).is_some() { flags::HAIRPIN } else { 0 };
+        let new = NewLeg {
+            proto,
+            direction,
+            inside: t.inside,
+            outside: t.outside,
+            remote: t.remote,
+            arrives,
+            leaves,
+            tunnel: id.0,
+            flags: hairpin,
+            inside_port: reach.port,
+        };
+        let key = match direction {
+            Direction::Out => Key { src: t.inside, dst: t.remote, ident: arrives, proto },
+            Direction::In => Key { src: t.remote, dst: t.outside, ident: arrives, proto },
+        };
+        if let Some(known) = self.sessions.find(&key, direction) {
+            let same = self.sessions.get(known).is_some_and(|s| s.owner == id.0);
+            return if same { Ok(known) } else { Err(taken) };
+        }
+        let mut same_way = 0;
+        let mut oldest = None;
+        for leg in t.legs() {
+            if self.sessions.get(leg).is_some_and(|s| s.leg_direction() == Some(direction)) {
+                same_way += 1;
+                oldest = oldest.or(Some(leg));
+            }
+        }
+        if same_way >= tunnel::LEGS / 2
+            && let Some(oldest) = oldest
+        {
+            self.drop_leg(id, oldest);
+        }
+        let timeout = self.tunnel_timeout(&t);
+        let leg = self.sessions.open_leg(&new, now, timeout).map_err(|_| DropReason::SessionTableFull)?;
+        self.counters.count(Event::SessionsOpened, 1);
+        if let Some(t) = self.vpn.tunnels.get_mut(id) {
+            t.add_leg(leg);
+        }
+        Ok(leg)
+    }
+
+    /// Ends one leg, and keeps its traffic.
+    pub(super) fn drop_leg(&mut self, id: TunnelId, leg: SessionId) {
+        let Some(s) = self.sessions.close(leg) else { return };
+        self.counters.count(Event::SessionsClosed, 1);
+        let Some(t) = self.vpn.tunnels.get_mut(id) else { return };
+        t.remove_leg(leg);
+        if let Some(direction) = s.leg_direction()
+            && let Some((packets, bytes)) = t.ended.get_mut(tunnel::of(direction))
+        {
+            let (p, b) = s.traffic();
+            (*packets, *bytes) = (packets.saturating_add(p), bytes.saturating_add(b));
+        }
+    }
+
+    /// Whether legs of a tunnel take the fast path.
+    pub(super) fn settle_legs(&mut self, id: TunnelId, settled: bool) {
+        let Some(&t) = self.vpn.tunnels.get(id) else { return };
+        for leg in t.legs() {
+            if let Some(s) = self.sessions.get_mut(leg) {
+                s.state = if settled { tcp::State::Established } else { tcp::State::Opening };
+            }
+        }
+    }
+
+    /// Both ends of a tunnel have sent.
+    pub(super) fn confirm_tunnel(&mut self, id: TunnelId) {
+        if self.vpn.tunnels.get(id).is_some_and(|t| t.state != State::Confirmed) {
+            self.vpn.tunnels.set_state(id, State::Confirmed);
+            self.counters.count(Event::TunnelsConfirmed, 1);
+        }
+        self.settle_legs(id, true);
+    }
+
+    /// How long a tunnel may go unused.
+    fn tunnel_timeout(&self, t: &Tunnel) -> u32 {
+        let timeouts = &self.rules.policy.timeouts;
+        match (t.kind, t.state) {
+            (Kind::Pptp, State::Pending | State::Closing) | (Kind::L2tp, State::Closing) => UNANSWERED_MS,
+            (Kind::Pptp, _) => timeouts.gre,
+            (Kind::Esp, State::Confirmed) | (Kind::Ike, _) => timeouts.esp,
+            (Kind::L2tp, State::Paired | State::Confirmed) => timeouts.l2tpv3,
+            (Kind::Esp | Kind::L2tp, _) => timeouts.esp_pending,
+            (Kind::Other(_), _) => timeouts.other,
+        }
+    }
+
+    /// When a leg's time is over, as far as is known now.
+    pub(crate) fn leg_deadline(&self, leg: &Session) -> Tick {
+        let Some(t) = self.vpn.tunnels.get(TunnelId(leg.owner)) else { return leg.last_used };
+        let timeout = self.tunnel_timeout(t);
+        if t.kind == Kind::Pptp && matches!(t.state, State::Pending | State::Closing) {
+            // Not kept by its own traffic: an answer is due, or the end was asked for.
+            return t.half_at.after(timeout);
+        }
+        let mut last = leg.last_used;
+        let mut newest = false;
+        for s in t.legs().filter_map(|id| self.sessions.get(id)) {
+            // The newest leg of each direction lives while the tunnel does; older ones by their own traffic.
+            if s.leg_direction() == leg.leg_direction() {
+                newest = s.key_of_leg() == leg.key_of_leg();
+            }
+        }
+        if newest {
+            let others = t.legs().filter_map(|id| self.sessions.get(id)).map(|s| s.last_used);
+            let control = self.vpn.connections.session(t.connection).filter(|_| t.kind == Kind::Pptp);
+            let control = control.and_then(|id| self.sessions.get(id)).map(|s| s.last_used);
+            for used in others.chain(control) {
+                if used.reached(last) {
+                    last = used;
+                }
+            }
+        }
+        last.after(timeout)
+    }
+
+    /// A leg's time is over.
+    pub(crate) fn expire_leg(&mut self, leg: SessionId) {
+        let Some(owner) = self.sessions.get(leg).map(|s| TunnelId(s.owner)) else { return };
+        let Some(t) = self.vpn.tunnels.get(owner) else {
+            self.sessions.close(leg);
+            return;
+        };
+        if t.kind == Kind::Pptp || t.legs().count() <= 1 {
+            self.end_tunnel(owner);
+        } else {
+            self.drop_leg(owner, leg);
+        }
+    }
+
+    /// Looks at a few tunnels that have no leg, and so no timer. Bounded; once a millisecond.
+    pub fn sweep_tunnels(&mut self, now: Tick) {
+        const LOOKS: usize = 16;
+        for _ in 0..LOOKS.min(self.vpn.tunnels.len()) {
+            let Some(id) = self.vpn.tunnels.look() else { continue };
+            let gate = self.rules.policy.passthrough.gate;
+            if self.vpn.tunnels.get(id).is_some_and(|t| t.legs().next().is_none() && !t.waits(now, gate)) {
+                self.end_tunnel(id);
+            }
+        }
+    }
+
+    /// A tunnel packet from inside that no leg is known for.
+    ///
+    /// # Errors
+    /// Why it may not begin one.
+    pub(crate) fn tunnel_out(&mut self, meta: &Meta, hairpin: bool, now: Tick) -> Result<SessionId, DropReason> {
+        self.carries(meta)?;
+        match meta.key.proto {
+            Proto::ESP | Proto::L2TP => self.half_out(meta, hairpin, now),
+            Proto::L2TP_CONTROL => self.control_out(meta, hairpin, now),
+            _ if meta.key.is_pptp() => Err(DropReason::GreNoCall),
+            _ => self.other_out(meta, hairpin, now),
+        }
+    }
+
+    /// A tunnel packet from outside that no leg is known for.
+    ///
+    /// # Errors
+    /// Why there is none and none may be; [`DropReason::EspWaitFull`] where waiting may help.
+    pub(crate) fn tunnel_in(&mut self, meta: &Meta, came: Came, now: Tick) -> Result<SessionId, DropReason> {
+        self.carries(meta)?;
+        match meta.key.proto {
+            Proto::ESP | Proto::L2TP => self.half_in(meta, came, now),
+            Proto::L2TP_CONTROL => self.stranger_in(meta, Kind::L2tp, DropReason::L2tpNoSession, came, now),
+            _ if meta.key.is_pptp() => Err(DropReason::GreNoCall),
+            proto => self.stranger_in(meta, Kind::Other(proto), DropReason::Unsolicited, came, now),
+        }
+    }
+
+    /// One inside host uses a protocol with a server; nothing else tells answers apart.
+    fn other_out(&mut self, meta: &Meta, hairpin: bool, now: Tick) -> Result<SessionId, DropReason> {
+        let Key { src, dst, ident, proto } = meta.key;
+        let outside = self.tunnel_address(proto, src)?;
+        let taken = self.vpn.tunnels.of_gateway(proto, dst, outside).any(|(_, t)| t.inside != src);
+        if taken {
+            return Err(DropReason::ProtocolTaken);
+        }
+        let ends = (src, outside, dst);
+        let id = self.tunnel(Kind::Other(proto), ends, Direction::Out, now)?;
+        let inward = self.add_leg(id, Direction::In, (proto, ident, ident), hairpin, DropReason::ProtocolTaken, now);
+        let leg = inward.and_then(|_| {
+            self.add_leg(id, Direction::Out, (proto, ident, ident), hairpin, DropReason::ProtocolTaken, now)
+        });
+        if leg.is_err() {
+            self.end_tunnel(id);
+        } else if self.vpn.tunnels.get(id).is_some_and(|t| t.state == State::Pending) {
+            self.vpn.tunnels.set_state(id, State::Paired);
+            self.settle_legs(id, true);
+        }
+        leg
+    }
+
+    /// The tunnel of two hosts, made if there is none.
+    pub(super) fn tunnel(
+        &mut self,
+        kind: Kind,
+        ends: (Ipv4Addr, Ipv4Addr, Ipv4Addr),
+        by: Direction,
+        now: Tick,
+    ) -> Result<TunnelId, DropReason> {
+        let (inside, outside, remote) = ends;
+        match self.vpn.tunnels.find(kind, inside, outside, remote) {
+            Some(id) => Ok(id),
+            None => self.open_tunnel(kind, ends, by, now),
+        }
+    }
+
+    /// From a stranger: let in where a forward, or the firewall of a one-to-one host, says so.
+    pub(super) fn stranger_in(
+        &mut self,
+        meta: &Meta,
+        kind: Kind,
+        otherwise: DropReason,
+        came: Came,
+        now: Tick,
+    ) -> Result<SessionId, DropReason> {
+        let Key { src, dst, ident, proto } = meta.key;
+        let at = Outside(Endpoint::new(dst, 0));
+        let Some(m) = self.rules.static_in(proto.wire(), at) else { return Err(otherwise) };
+        if !m.open && !self.rules.allows(proto.wire(), m.inside) {
+            return Err(DropReason::FirewallDenied);
+        }
+        let id = self.tunnel(kind, (m.inside.0.addr, dst, src), Direction::In, now)?;
+        let leg = self.add_leg(id, Direction::In, (proto, ident, ident), came.hairpin, otherwise, now);
+        match (&leg, kind) {
+            (Ok(_), Kind::Other(_)) => {
+                let _ = self.add_leg(id, Direction::Out, (proto, ident, ident), came.hairpin, otherwise, now);
+            }
+            (Ok(_), _) if proto != Proto::L2TP_CONTROL => {
+                if let Some(t) = self.vpn.tunnels.get_mut(id) {
+                    t.ahead = t.ahead.saturating_add(1).min(8);
+                }
+            }
+            (Ok(_), _) => {}
+            (Err(_), _) => {
+                if self.vpn.tunnels.get(id).is_some_and(|t| t.legs().next().is_none()) {
+                    self.end_tunnel(id);
+                }
+            }
+        }
+        leg
+    }
+
+    /// The slow path saw a leg's packet from inside.
+    pub(crate) fn leg_sent(&mut self, leg: SessionId, now: Tick) {
+        let Some(s) = self.sessions.get(leg).copied() else { return };
+        let id = TunnelId(s.owner);
+        let Some(t) = self.vpn.tunnels.get_mut(id) else { return };
+        t.sent_at = now;
+        let t = *t;
+        let is_inward = |l| self.sessions.get(l).is_some_and(|s| s.leg_direction() == Some(Direction::In));
+        let answered = match (t.kind, t.state) {
+            (Kind::Ike, _) | (_, State::Closing) => false,
+            // A call is as far as its control connection says; both identifiers are known then.
+            (Kind::Pptp, state) => state == State::Paired,
+            _ => t.legs().any(is_inward),
+        };
+        if answered && s.state != tcp::State::Established {
+            self.confirm_tunnel(id);
+        }
+    }
+
+    /// A VPN's ordinary session was opened: whether it is to be followed.
+    pub(crate) fn follows(&self, proto: Proto, remote_port: u16, inside_port: u16) -> bool {
+        Service::between(proto, remote_port, inside_port).is_some_and(|s| s.is_followed(&self.rules.policy.passthrough))
+    }
+}

@@ -1,0 +1,273 @@
+//! Whose is an inbound SPI that nobody saw before? ESP, and L2TPv3 sessions that no control message named.
+//!
+//! Both directions' identifiers are chosen by their receivers, so what an inside host sends says nothing of what it will
+//! get [RFC 3715 §2.1 f]. What is known: who began to send to the server and was not answered yet (a *half*), and whose
+//! child exchange with it ended lately (*evidence*, [`super::ike`]). Those *wait*, and an unseen identifier belongs to
+//! one of them:
+//!
+//! 1. one waits, or nobody does and the server has one inside host here: its;
+//! 2. several wait, one has evidence: its;
+//! 3. otherwise the packet is held for a moment, as evidence may come; then, by order: those with evidence and a half,
+//!    oldest half first; evidence alone, the latest first; rekeys; the others, oldest first. Counted, and told.
+//!
+//! A wrong choice shows: the host that got it stays silent while another one that waits sends again. Then the leg moves,
+//! once. When the host has sent after it got something, the tunnel is confirmed, and its legs take the fast path.
+//!
+//! Bounded: a search looks at [`LOOKS`] tunnels; a tunnel has [`super::tunnel::LEGS`] legs. Only what inside hosts sent
+//! makes anybody wait, so outsiders open nothing but legs of a tunnel that exists.
+
+use super::legs::Came;
+use super::notice::{Matter, Notice};
+use super::tunnel::{Kind, State, Tunnel, TunnelId};
+use crate::flow::session::SessionId;
+use crate::flow::tcp;
+use crate::nat::Nat;
+use crate::packet::Meta;
+use crate::policy::Pairing;
+use crate::types::{Direction, Key, Proto, Tick};
+use crate::verdict::{DropReason, Event};
+use std::net::Ipv4Addr;
+
+/// Tunnels that a search looks at.
+const LOOKS: usize = 256;
+
+/// Who may be meant.
+#[derive(Clone, Copy, Default)]
+struct Candidates {
+    count: usize,
+    with_evidence: usize,
+    /// By rank, then by the order within.
+    best: Option<(TunnelId, u8, u32)>,
+    /// The one with evidence, if it is one.
+    evident: Option<TunnelId>,
+}
+
+const fn kind_of(proto: Proto) -> Kind {
+    match proto {
+        Proto::L2TP => Kind::L2tp,
+        _ => Kind::Esp,
+    }
+}
+
+const fn unsolicited(proto: Proto) -> DropReason {
+    match proto {
+        Proto::L2TP => DropReason::L2tpNoSession,
+        _ => DropReason::EspUnsolicited,
+    }
+}
+
+impl Nat {
+    /// An outbound identifier that is new: a half.
+    pub(super) fn half_out(&mut self, meta: &Meta, hairpin: bool, now: Tick) -> Result<SessionId, DropReason> {
+        let Key { src, dst, ident, proto } = meta.key;
+        let kind = kind_of(proto);
+        let outside = self.tunnel_address(proto, src)?;
+        let known = self.vpn.tunnels.find(kind, src, outside, dst);
+        if kind == Kind::Esp {
+            self.pass_gate(known, outside, dst, now)?;
+        }
+        let id = self.tunnel(kind, (src, outside, dst), Direction::Out, now)?;
+        if kind == Kind::Esp {
+            self.take_gate(id, now);
+        }
+        let leg = match self.add_leg(id, Direction::Out, (proto, ident, ident), hairpin, DropReason::Clash, now) {
+            Ok(leg) => leg,
+            Err(reason) => {
+                if known.is_none() {
+                    self.end_tunnel(id);
+                }
+                return Err(reason);
+            }
+        };
+        let Some(t) = self.vpn.tunnels.get_mut(id) else { return Ok(leg) };
+        t.sent_at = now;
+        let confirmed = t.state == State::Confirmed;
+        if t.ahead > 0 {
+            t.ahead -= 1;
+        } else {
+            t.halves = t.halves.saturating_add(1).min(8);
+            t.half_at = now;
+            self.vpn.tunnels.place(id, true);
+        }
+        if confirmed && let Some(s) = self.sessions.get_mut(leg) {
+            s.state = tcp::State::Established;
+        }
+        Ok(leg)
+    }
+
+    /// An inbound identifier that is new.
+    pub(super) fn half_in(&mut self, meta: &Meta, came: Came, now: Tick) -> Result<SessionId, DropReason> {
+        let Key { src, dst, ident, proto } = meta.key;
+        let candidates = self.candidates(proto, src, dst, now);
+        let sole = || {
+            let mut all = self.vpn.tunnels.of_gateway(proto, src, dst);
+            let first = all.next().filter(|(_, t)| t.state != State::Closing).map(|(id, _)| id);
+            first.filter(|_| all.next().is_none())
+        };
+        let (id, ambiguous) = match candidates {
+            Candidates { count: 0, .. } => match sole() {
+                Some(id) => (id, false),
+                None => return self.stranger_in(meta, kind_of(proto), unsolicited(proto), came, now),
+            },
+            Candidates { count: 1, best: Some((id, ..)), .. } => (id, false),
+            Candidates { with_evidence: 1, evident: Some(id), .. } => (id, false),
+            Candidates { best: Some((id, ..)), .. } if came.overdue => (id, true),
+            Candidates { .. } => return Err(DropReason::EspWaitFull),
+        };
+        self.bind(id, (proto, ident), came.hairpin, ambiguous, now)
+    }
+
+    /// Those who wait for something from a server.
+    fn candidates(&mut self, proto: Proto, remote: Ipv4Addr, outside: Ipv4Addr, now: Tick) -> Candidates {
+        let gate = self.rules.policy.passthrough.gate;
+        let mut c = Candidates::default();
+        let mut lapsed: Option<TunnelId> = None;
+        for (id, t) in self.vpn.tunnels.of_gateway(proto, remote, outside).take(LOOKS) {
+            if t.halves == 0 && t.evidence == 0 {
+                break;
+            }
+            if !t.waits(now, gate) {
+                lapsed = Some(id);
+                continue;
+            }
+            c.count += 1;
+            let evident = t.has_evidence(now, gate);
+            if evident {
+                c.with_evidence += 1;
+                c.evident = Some(id);
+            }
+            let (rank, order) = rank(t, evident, now);
+            if c.best.is_none_or(|(_, r, o)| (rank, order) < (r, o)) {
+                c.best = Some((id, rank, order));
+            }
+        }
+        // One a search: whoever waits no more goes behind, so the list's head stays short.
+        if let Some(id) = lapsed {
+            if let Some(t) = self.vpn.tunnels.get_mut(id) {
+                (t.halves, t.evidence, t.ahead) = (0, 0, 0);
+            }
+            self.vpn.tunnels.place(id, false);
+        }
+        c
+    }
+
+    /// Gives an inbound identifier to a tunnel.
+    fn bind(
+        &mut self,
+        id: TunnelId,
+        (proto, ident): (Proto, u32),
+        hairpin: bool,
+        ambiguous: bool,
+        now: Tick,
+    ) -> Result<SessionId, DropReason> {
+        let leg = self.add_leg(id, Direction::In, (proto, ident, ident), hairpin, unsolicited(proto), now)?;
+        let Some(t) = self.vpn.tunnels.get_mut(id) else { return Ok(leg) };
+        if t.halves == 0 {
+            t.ahead = t.ahead.saturating_add(1).min(8);
+        }
+        t.halves = t.halves.saturating_sub(1);
+        t.evidence = t.evidence.saturating_sub(1);
+        t.bound_at = now;
+        let (inside, remote, state) = (t.inside, t.remote, t.state);
+        let waits = t.halves > 0 || t.evidence > 0;
+        self.vpn.tunnels.place(id, waits);
+        if state == State::Pending {
+            self.vpn.tunnels.set_state(id, State::Paired);
+        }
+        // Until it is certain, both directions are looked at one by one.
+        self.settle_legs(id, state == State::Confirmed && !ambiguous);
+        if let Some(g) = self.vpn.tunnels.gateway_of(id)
+            && g.holder == id.0
+        {
+            g.holder = u32::MAX;
+        }
+        if ambiguous {
+            self.counters.count(Event::EspAmbiguous, 1);
+            self.counters.notices.tell(Notice { matter: Matter::EspAmbiguous, inside, remote });
+        }
+        Ok(leg)
+    }
+
+    /// The slow path saw a leg's packet from outside: whether the leg is the right host's. Returns the leg to use.
+    pub(crate) fn leg_received(&mut self, leg: SessionId, now: Tick) -> SessionId {
+        let Some(s) = self.sessions.get(leg).copied() else { return leg };
+        let id = TunnelId(s.owner);
+        let Some(t) = self.vpn.tunnels.get(id) else { return leg };
+        let unsure = matches!(t.kind, Kind::Esp | Kind::L2tp)
+            && s.proto != Proto::L2TP_CONTROL
+            && s.state != tcp::State::Established
+            && t.state == State::Paired
+            && !t.rebound
+            // Silent since it got this.
+            && t.bound_at.reached(t.sent_at);
+        if !unsure {
+            return leg;
+        }
+        let bound_at = t.bound_at;
+        let (proto, remote, outside) = (s.proto, t.remote, t.outside);
+        // Another one that waits has sent again since.
+        let other = self
+            .vpn
+            .tunnels
+            .of_gateway(proto, remote, outside)
+            .take(LOOKS)
+            .take_while(|(_, o)| o.halves > 0 || o.evidence > 0)
+            .find(|(o, t)| *o != id && t.halves > 0 && t.sent_at != bound_at && t.sent_at.reached(bound_at))
+            .map(|(o, _)| o);
+        let Some(other) = other else { return leg };
+        self.drop_leg(id, leg);
+        if let Some(t) = self.vpn.tunnels.get_mut(id) {
+            t.rebound = true;
+            t.halves = t.halves.saturating_add(1);
+            t.half_at = now;
+            self.vpn.tunnels.set_state(id, State::Pending);
+            self.vpn.tunnels.place(id, true);
+        }
+        self.counters.count(Event::EspRebound, 1);
+        self.bind(other, (proto, s.key(Direction::In).ident), s.is(crate::flow::session::flags::HAIRPIN), false, now)
+            .unwrap_or(leg)
+    }
+
+    /// With strict pairing: refused while another host sets up with the same gateway.
+    pub(super) fn pass_gate(
+        &self,
+        id: Option<TunnelId>,
+        outside: Ipv4Addr,
+        remote: Ipv4Addr,
+        now: Tick,
+    ) -> Result<(), DropReason> {
+        if self.rules.policy.passthrough.pairing != Pairing::Strict {
+            return Ok(());
+        }
+        let held = self
+            .vpn
+            .tunnels
+            .gateway(Proto::ESP, remote, outside)
+            .is_some_and(|g| g.holder != u32::MAX && !now.reached(g.until) && id.is_none_or(|id| id.0 != g.holder));
+        if held { Err(DropReason::IpsecWaits) } else { Ok(()) }
+    }
+
+    /// With strict pairing: the others wait for this one, until it is paired or its time is over.
+    pub(super) fn take_gate(&mut self, id: TunnelId, now: Tick) {
+        let p = &self.rules.policy.passthrough;
+        if p.pairing != Pairing::Strict {
+            return;
+        }
+        let gate = p.gate;
+        if let Some(g) = self.vpn.tunnels.gateway_of(id)
+            && (g.holder == u32::MAX || now.reached(g.until))
+        {
+            (g.holder, g.until) = (id.0, now.after(gate));
+        }
+    }
+}
+
+/// The order in which an unseen identifier is given: rank, and within it what is smaller goes first.
+const fn rank(t: &Tunnel, evident: bool, now: Tick) -> (u8, u32) {
+    match (evident, t.halves > 0) {
+        (true, true) => (0, u32::MAX - now.since(t.half_at)),
+        (true, false) => (1, now.since(t.evidence_at)),
+        (false, _) if matches!(t.state, State::Confirmed) => (2, u32::MAX - now.since(t.half_at)),
+        (false, _) => (3, u32::MAX - now.since(t.half_at)),
+    }
+}

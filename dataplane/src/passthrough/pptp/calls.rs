@@ -1,0 +1,359 @@
+//! The calls of PPTP control connections, and their identifiers [RFC 2637 §2.7 to §2.15].
+//!
+//! Whose an identifier is says what happens to it: the inside host's own ("ours") is translated on its way out and back
+//! on its way in; the remote host's ("theirs") is never touched. A call's inward leg opens with its request, so that GRE
+//! which overtakes the reply passes [§3.2.4]; its outward leg when the reply says the remote host's identifier.
+//!
+//! Translated identifiers come from the numbers of ports that this worker owns, so GRE from outside finds it, and are
+//! random within them. A message may be cut between an identifier's two bytes, and the first one must go on before the
+//! second is seen: so within a connection high bytes are mapped one to one (*pages*), and the low byte is free. Unique
+//! for a server and outside address: the inward leg's key says so.
+
+use super::stream::{CallBook, Message, Outcome, Way, Why};
+use crate::flow::session::SessionId;
+use crate::flow::tcp;
+use crate::nat::{Nat, Segment};
+use crate::passthrough::legs::UNANSWERED_MS;
+use crate::passthrough::notice::{Matter, Notice};
+use crate::passthrough::tunnel::{Kind, State, TunnelId};
+use crate::types::{Direction, Key, Proto, Tick};
+use crate::verdict::{DropReason, Event};
+use crate::wire::pptp::{RESULT_CHANNEL_EXISTS, RESULT_OK, kind};
+use crate::wire::tcp::flags::{ACK, SYN};
+use std::net::Ipv4Addr;
+
+/// Calls of one control connection at once.
+const CALLS: u16 = 64;
+/// Pages tried for a free one.
+const TRIES: u32 = 64;
+/// Lowest page: identifiers below 1024 are not used, as the ports of these numbers are dealt out more finely.
+const FIRST_PAGE: u8 = 4;
+
+/// Answers the follower.
+struct Book<'a> {
+    nat: &'a mut Nat,
+    connection: u32,
+    ends: (Ipv4Addr, Ipv4Addr, Ipv4Addr),
+    now: Tick,
+    refused: DropReason,
+}
+
+impl Nat {
+    /// Shows a segment of a PPTP control connection to its follower. `before` is the TCP state before this segment. What
+    /// is to be changed is in [`super::Connections::edits`] afterwards.
+    ///
+    /// # Errors
+    /// Why the segment must not pass.
+    pub(crate) fn inspect_pptp(
+        &mut self,
+        session: SessionId,
+        by: Direction,
+        payload: &[u8],
+        segment: &Segment,
+        before: tcp::State,
+        now: Tick,
+    ) -> Result<(), DropReason> {
+        self.vpn.connections.edits.clear();
+        let Some(s) = self.sessions.get(session).copied() else { return Ok(()) };
+        let ends = (s.inside, s.outside, s.remote);
+        let syn = segment.flags & SYN != 0;
+        let begins = syn && (before.is_beginning() || before == tcp::State::Closed || before == tcp::State::Reset);
+        let anew = begins && segment.flags & ACK == 0 && by == s.opener();
+        let known = self.vpn.connections.find(session);
+        let connection = match known {
+            Some(id) if anew => {
+                // The same ends begin again, or a lost SYN comes anew: nothing of before holds.
+                self.end_calls(id);
+                self.vpn.connections.close(id);
+                self.vpn.connections.open(session)
+            }
+            Some(id) => Some(id),
+            None if anew => self.vpn.connections.open(session),
+            // Picked up in the middle: it passes as any connection does, and no call can be made by it.
+            None => return Ok(()),
+        };
+        let Some(connection) = connection else { return Err(DropReason::TunnelTableFull) };
+        // Taken out, as it asks about calls, which are ours.
+        let Some(c) = self.vpn.connections.get_mut(connection) else { return Ok(()) };
+        let mut follower = std::mem::take(&mut c.follower);
+        let mut edits = std::mem::take(&mut self.vpn.connections.edits);
+        let mut book = Book { nat: self, connection, ends, now, refused: DropReason::PptpCallRefused };
+        let ack = (segment.flags & ACK != 0).then_some(segment.ack);
+        let outcome = follower.segment(by, segment.seq, begins, ack, payload, &mut book, &mut edits);
+        let refused = book.refused;
+        self.vpn.connections.edits = edits;
+        if let Some(c) = self.vpn.connections.get_mut(connection) {
+            c.follower = follower;
+        }
+        match outcome {
+            Outcome::Pass => {}
+            Outcome::Malformed => self.counters.count(Event::PptpMalformed, 1),
+            Outcome::Drop(Why::Refused) => return Err(refused),
+            Outcome::Drop(Why::OutOfOrder | Why::TooMany) => return Err(DropReason::PptpOutOfOrder),
+            Outcome::Drop(Why::Forgotten) => return Err(DropReason::PptpForgotten),
+        }
+        // The connection ends: RST, or the first FIN.
+        let over = self.sessions.get(session).is_none_or(|s| s.state.is_ending());
+        if over {
+            self.end_calls(connection);
+        }
+        Ok(())
+    }
+
+    /// A control connection's session ends.
+    pub(crate) fn control_closed(&mut self, session: SessionId) {
+        if let Some(id) = self.vpn.connections.find(session) {
+            self.end_calls(id);
+            self.vpn.connections.close(id);
+        }
+    }
+
+    fn end_calls(&mut self, connection: u32) {
+        for _ in 0..=CALLS {
+            let Some((id, _)) = self.vpn.connections.calls(&self.vpn.tunnels, connection).next() else { break };
+            self.end_tunnel(id);
+        }
+    }
+}
+
+impl Book<'_> {
+    fn call(&self, fits: impl Fn(&crate::passthrough::tunnel::Tunnel) -> bool) -> Option<TunnelId> {
+        let vpn = &self.nat.vpn;
+        vpn.connections.calls(&vpn.tunnels, self.connection).find(|(_, t)| fits(t)).map(|(id, _)| id)
+    }
+
+    /// The key of GRE from outside under a translated identifier.
+    const fn inward(&self, translated: u16) -> Key {
+        let (_, outside, remote) = self.ends;
+        Key { src: remote, dst: outside, ident: Key::call(translated), proto: Proto::GRE }
+    }
+
+    /// The page of the inside host's high byte, made if there is none.
+    fn page(&mut self, high: u8) -> Option<u8> {
+        let known = *self.nat.vpn.connections.get(self.connection)?.pages_out.get(usize::from(high))?;
+        if known != 0 {
+            return Some(known);
+        }
+        let mut spare = None;
+        for _ in 0..TRIES {
+            let [page, low, ..] = self.nat.random().to_le_bytes();
+            let id = u16::from_be_bytes([page, low]);
+            if page < FIRST_PAGE || self.nat.rules.sharding.of_port(id) != self.nat.me {
+                continue;
+            }
+            let taken = *self.nat.vpn.connections.get(self.connection)?.pages_in.get(usize::from(page))?;
+            // The page of an inside byte that no live call uses may go to another.
+            let idle = |b: u8| self.call(|t| t.ours.to_be_bytes().first() == Some(&b)).is_none();
+            let mapped =
+                self.nat.vpn.connections.get(self.connection)?.pages_out.get(usize::from(taken)) == Some(&page);
+            if !mapped && self.nat.sessions.find(&self.inward(id), Direction::In).is_none() {
+                return self.map(high, page);
+            }
+            if mapped && spare.is_none() && idle(taken) {
+                spare = Some((taken, page));
+            }
+        }
+        let (old, page) = spare?;
+        *self.nat.vpn.connections.get_mut(self.connection)?.pages_out.get_mut(usize::from(old))? = 0;
+        self.map(high, page)
+    }
+
+    fn map(&mut self, high: u8, page: u8) -> Option<u8> {
+        let c = self.nat.vpn.connections.get_mut(self.connection)?;
+        *c.pages_out.get_mut(usize::from(high))? = page;
+        *c.pages_in.get_mut(usize::from(page))? = high;
+        Some(page)
+    }
+
+    /// The low byte of a new call's translated identifier; opens the call and its inward leg.
+    fn open(&mut self, ours: u16, page: u8) -> Result<u8, DropReason> {
+        let nat = &mut *self.nat;
+        if nat.vpn.connections.get(self.connection).is_none_or(|c| c.calls >= CALLS) {
+            return Err(DropReason::PptpCallRefused);
+        }
+        let [start, ..] = nat.random().to_le_bytes();
+        let (inside, outside, remote) = self.ends;
+        let free = (0..=u8::MAX).map(|n| start.wrapping_add(n)).find(|low| {
+            let key = self.inward(u16::from_be_bytes([page, *low]));
+            self.nat.sessions.find(&key, Direction::In).is_none()
+        });
+        let low = free.ok_or(DropReason::PptpCallRefused)?;
+        let translated = u16::from_be_bytes([page, low]);
+        let nat = &mut *self.nat;
+        let id = nat.open_tunnel(Kind::Pptp, (inside, outside, remote), Direction::Out, self.now)?;
+        let idents = (Proto::GRE, Key::call(translated), Key::call(ours));
+        if let Err(reason) = nat.add_leg(id, Direction::In, idents, false, DropReason::PptpCallRefused, self.now) {
+            nat.end_tunnel(id);
+            return Err(reason);
+        }
+        nat.vpn.connections.add_call(&mut nat.vpn.tunnels, self.connection, id);
+        if let Some(t) = nat.vpn.tunnels.get_mut(id) {
+            (t.ours, t.translated, t.half_at) = (ours, translated, self.now);
+        }
+        Ok(low)
+    }
+
+    /// Both identifiers are known.
+    fn connect(&mut self, id: TunnelId, theirs: u16) {
+        let (inside, _, remote) = self.ends;
+        let nat = &mut *self.nat;
+        let key = Key { src: inside, dst: remote, ident: Key::call(theirs), proto: Proto::GRE };
+        // The remote host gave the identifier to a new call: the old one is over, whatever we missed.
+        if let Some(old) = nat.sessions.find(&key, Direction::Out).and_then(|s| nat.sessions.get(s))
+            && old.owner != id.0
+        {
+            let old = TunnelId(old.owner);
+            nat.end_tunnel(old);
+        }
+        let Some(t) = nat.vpn.tunnels.get_mut(id) else { return };
+        let (pending, before) = (t.state == State::Pending, t.theirs.replace(theirs));
+        if before.is_some_and(|b| b != theirs) {
+            // The reply to a request that was sent twice; the last word holds.
+            let old =
+                t.legs().find(|l| nat.sessions.get(*l).is_some_and(|s| s.leg_direction() == Some(Direction::Out)));
+            if let Some(old) = old {
+                nat.drop_leg(id, old);
+            }
+        }
+        let idents = (Proto::GRE, Key::call(theirs), Key::call(theirs));
+        if nat.add_leg(id, Direction::Out, idents, false, DropReason::PptpCallRefused, self.now).is_ok() && pending {
+            nat.vpn.tunnels.set_state(id, State::Paired);
+        }
+    }
+
+    fn closing(&mut self, id: TunnelId) {
+        if let Some(t) = self.nat.vpn.tunnels.get_mut(id) {
+            t.half_at = self.now;
+            self.nat.vpn.tunnels.set_state(id, State::Closing);
+            let legs = self.nat.vpn.tunnels.get(id).map(|t| t.legs);
+            for leg in legs.into_iter().flatten() {
+                if self.nat.sessions.get(leg).is_some() {
+                    self.nat.sessions.look_again(leg, self.now.after(UNANSWERED_MS));
+                }
+            }
+        }
+    }
+
+    /// A reply: to `id`'s request, or `id`'s own.
+    fn replied(&mut self, id: Option<TunnelId>, theirs: Option<u16>, result: u8) {
+        match (id, theirs) {
+            (Some(id), Some(theirs)) if result == RESULT_OK => self.connect(id, theirs),
+            (Some(id), _) => self.nat.end_tunnel(id),
+            (None, _) => self.nat.counters.count(Event::PptpUnknownCalls, 1),
+        }
+    }
+}
+
+impl CallBook for Book<'_> {
+    fn high(&mut self, way: Way, message: u8, high: u8) -> Option<u8> {
+        match way {
+            Way::Out => {
+                let page = self.page(high);
+                // About a call that is none, nothing needs to be right.
+                if page.is_none() && !opens(message) { Some(high) } else { page }
+            }
+            Way::In => {
+                let c = self.nat.vpn.connections.get(self.connection)?;
+                let ours = *c.pages_in.get(usize::from(high))?;
+                let mapped = c.pages_out.get(usize::from(ours)) == Some(&high);
+                Some(if mapped { ours } else { high })
+            }
+        }
+    }
+
+    fn low(&mut self, way: Way, message: u8, original: u16, high: u8) -> Option<u8> {
+        let [_, low] = original.to_be_bytes();
+        match way {
+            Way::Out => {
+                let known = self.call(|t| t.ours == original && t.state != State::Closing);
+                let known = known.or_else(|| self.call(|t| t.ours == original && !opens(message)));
+                if let Some(t) = known.and_then(|id| self.nat.vpn.tunnels.get(id)) {
+                    let [_, low] = t.translated.to_be_bytes();
+                    return Some(low);
+                }
+                if !opens(message) {
+                    return Some(low);
+                }
+                // The identifier of a call that is ending is used again: the old one is over.
+                if let Some(old) = self.call(|t| t.ours == original) {
+                    self.nat.end_tunnel(old);
+                }
+                match self.open(original, high) {
+                    Ok(low) => Some(low),
+                    Err(reason) => {
+                        self.refused = reason;
+                        None
+                    }
+                }
+            }
+            Way::In => {
+                let id = self.call(|t| t.translated == original);
+                let ours = id.and_then(|id| self.nat.vpn.tunnels.get(id)).map(|t| t.ours.to_be_bytes());
+                Some(ours.map_or(low, |[_, low]| low))
+            }
+        }
+    }
+
+    fn heard(&mut self, way: Way, m: &Message) {
+        self.nat.counters.count(Event::PptpMessages, 1);
+        let ours = |id: Option<u16>| move |t: &crate::passthrough::tunnel::Tunnel| Some(t.ours) == id;
+        let translated = |id: Option<u16>| move |t: &crate::passthrough::tunnel::Tunnel| Some(t.translated) == id;
+        let theirs =
+            |id: Option<u16>| move |t: &crate::passthrough::tunnel::Tunnel| t.theirs.is_some() && t.theirs == id;
+        match (way, m.kind) {
+            (Way::Out, kind::OUTGOING_CALL_REQUEST | kind::INCOMING_CALL_REQUEST) => {
+                // A resend, or the identifier anew: the next reply says which.
+                if let Some(t) = self.call(ours(m.own)).and_then(|id| self.nat.vpn.tunnels.get_mut(id)) {
+                    t.half_at = self.now;
+                }
+            }
+            (Way::Out, kind::OUTGOING_CALL_REPLY | kind::INCOMING_CALL_REPLY) => {
+                let id = self.call(ours(m.own));
+                self.replied(id, m.peer, m.result);
+            }
+            (Way::In, kind::OUTGOING_CALL_REPLY | kind::INCOMING_CALL_REPLY) => {
+                let id = self.call(translated(m.peer));
+                self.replied(id, m.own, m.result);
+            }
+            (Way::Out, kind::CALL_CLEAR_REQUEST) => {
+                if let Some(id) = self.call(ours(m.own)) {
+                    self.closing(id);
+                }
+            }
+            (Way::In, kind::CALL_CLEAR_REQUEST) => {
+                if let Some(id) = self.call(theirs(m.own)) {
+                    self.closing(id);
+                }
+            }
+            (Way::Out, kind::CALL_DISCONNECT_NOTIFY) => {
+                if let Some(id) = self.call(ours(m.own)) {
+                    self.nat.end_tunnel(id);
+                }
+            }
+            // The server's own identifier, so that it can be sent before ours is known [RFC 2637 §2.13].
+            (Way::In, kind::CALL_DISCONNECT_NOTIFY) => {
+                if let Some(id) = self.call(theirs(m.own)) {
+                    self.nat.end_tunnel(id);
+                }
+            }
+            (_, kind::STOP_REQUEST | kind::STOP_REPLY) => self.nat.end_calls(self.connection),
+            (Way::In, kind::START_REPLY) if m.result == RESULT_CHANNEL_EXISTS => {
+                let (inside, _, remote) = self.ends;
+                self.nat.counters.count(Event::PptpChannelExists, 1);
+                self.nat.counters.notices.tell(Notice { matter: Matter::PptpChannelExists, inside, remote });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a message from inside may begin a call: it holds the identifier that the inside host chose for it.
+const fn opens(message: u8) -> bool {
+    matches!(
+        message,
+        kind::OUTGOING_CALL_REQUEST
+            | kind::OUTGOING_CALL_REPLY
+            | kind::INCOMING_CALL_REQUEST
+            | kind::INCOMING_CALL_REPLY
+    )
+}

@@ -1,0 +1,111 @@
+//! The state of VPNs as an operator reads it.
+
+use super::tunnel::{Kind, State};
+use crate::nat::Nat;
+use crate::types::{Direction, Tick};
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// One tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// What it is.
+    pub kind: Kind,
+    /// How far it is.
+    pub state: State,
+    /// Inside host.
+    pub inside: Ipv4Addr,
+    /// Our address.
+    pub outside: Ipv4Addr,
+    /// Remote host.
+    pub remote: Ipv4Addr,
+    /// The inside host's identifier: what packets to it bear, on the inside.
+    pub inside_id: Option<u32>,
+    /// The same on the outside, where it is translated.
+    pub outside_id: Option<u32>,
+    /// The remote host's identifier: what packets to it bear.
+    pub remote_id: Option<u32>,
+    /// Age, milliseconds.
+    pub age: u32,
+    /// Packets and bytes outward.
+    pub out: (u64, u64),
+    /// Packets and bytes inward.
+    pub inward: (u64, u64),
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pptp => f.write_str("pptp"),
+            Self::Esp => f.write_str("esp"),
+            Self::L2tp => f.write_str("l2tpv3"),
+            Self::Ike => f.write_str("ike"),
+            Self::Other(proto) => write!(f, "proto {}", proto.0),
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pending => "pending",
+            Self::Paired => "paired",
+            Self::Confirmed => "confirmed",
+            Self::Closing => "closing",
+        })
+    }
+}
+
+impl Row {
+    /// An identifier as its protocol's tools write it: Call IDs in decimal, SPIs and session identifiers in hexadecimal.
+    #[must_use]
+    pub fn written(&self, id: Option<u32>) -> String {
+        match (self.kind, id) {
+            (_, None) => "-".into(),
+            (Kind::Pptp, Some(id)) => (id & 0xffff).to_string(),
+            (_, Some(id)) => format!("{id:#010x}"),
+        }
+    }
+}
+
+impl Nat {
+    /// All tunnels.
+    pub fn tunnels(&self, now: Tick) -> impl Iterator<Item = Row> + '_ {
+        self.vpn.tunnels.iter().map(move |t| {
+            let [mut out, mut inward] = t.ended;
+            let (mut inside_id, mut outside_id, mut remote_id) = (None, None, None);
+            for s in t.legs().filter_map(|id| self.sessions.get(id)) {
+                let is_data = s.proto == t.kind.proto();
+                let (packets, bytes) = s.traffic();
+                let (sum, leg) = match s.leg_direction() {
+                    Some(Direction::In) => (&mut inward, Direction::In),
+                    _ => (&mut out, Direction::Out),
+                };
+                (sum.0, sum.1) = (sum.0 + packets, sum.1 + bytes);
+                if !is_data || matches!(t.kind, Kind::Ike | Kind::Other(_)) {
+                    continue;
+                }
+                match leg {
+                    Direction::In => {
+                        inside_id = Some(s.left(Direction::In).ident);
+                        outside_id = Some(s.key(Direction::In).ident);
+                    }
+                    Direction::Out => remote_id = Some(s.left(Direction::Out).ident),
+                }
+            }
+            Row {
+                kind: t.kind,
+                state: t.state,
+                inside: t.inside,
+                outside: t.outside,
+                remote: t.remote,
+                inside_id,
+                outside_id,
+                remote_id,
+                age: now.since(t.opened),
+                out,
+                inward,
+            }
+        })
+    }
+}

@@ -1,0 +1,581 @@
+//! Tunnels and gateways: what a worker knows of each VPN that passes, and who shares a server.
+//!
+//! A [`Tunnel`] is one call (PPTP), or all that one inside host has with one server (ESP, L2TPv3, IKE with its port
+//! kept, another protocol). Its packets are found by its legs, which are sessions; this is its record. A [`Gateway`] is
+//! what the tunnels with one server by one outside address have in common: which of them wait for something whose owner
+//! the packet itself does not show.
+//!
+//! A gateway's list has those that wait first, so a search ends at the first one that does not. Rows are found by a
+//! keyed hash; nothing is allocated after the start.
+
+use crate::flow::index::{Hasher, Index};
+use crate::flow::session::SessionId;
+use crate::types::{Direction, Proto, Tick};
+use std::net::Ipv4Addr;
+
+/// Legs of a tunnel, both directions. A rekey adds one each way; the oldest goes when there is no room.
+pub const LEGS: usize = 16;
+const NONE: u32 = u32::MAX;
+
+/// Number of a tunnel in its worker's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelId(pub u32);
+
+/// What a tunnel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A PPTP call and its GRE.
+    Pptp,
+    /// All ESP between two hosts.
+    Esp,
+    /// L2TPv3 over IP between two hosts, its control connection included.
+    L2tp,
+    /// IKE between two hosts that keeps its source port.
+    Ike,
+    /// Another protocol between two hosts.
+    Other(Proto),
+}
+
+impl Kind {
+    /// The protocol that its gateway is known by.
+    #[must_use]
+    pub const fn proto(self) -> Proto {
+        match self {
+            Self::Pptp => Proto::GRE,
+            Self::Esp => Proto::ESP,
+            Self::L2tp => Proto::L2TP,
+            Self::Ike => Proto::UDP,
+            Self::Other(proto) => proto,
+        }
+    }
+}
+
+/// How far a tunnel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// One side has sent, and nothing of the other is known to belong to it.
+    Pending,
+    /// Both directions have their leg; by evidence, order or assignment.
+    Paired,
+    /// And its inside host has sent since.
+    Confirmed,
+    /// Its end was asked for.
+    Closing,
+}
+
+/// A message of a child exchange that makes ESP security associations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Exchange {
+    /// Message identifier of the last one seen.
+    pub message: u32,
+    /// Messages of it seen that answered one another.
+    pub step: u8,
+    /// Whether the inside host began it.
+    pub from_inside: bool,
+}
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub struct Tunnel {
+    /// What it is.
+    pub kind: Kind,
+    /// How far it is.
+    pub state: State,
+    /// Inside host.
+    pub inside: Ipv4Addr,
+    /// Our address towards the remote host.
+    pub outside: Ipv4Addr,
+    /// Remote host.
+    pub remote: Ipv4Addr,
+    /// When it began.
+    pub opened: Tick,
+    /// Packets and bytes of legs that ended, outward and inward.
+    pub ended: [(u64, u64); 2],
+    /// Its legs, oldest first.
+    pub legs: [SessionId; LEGS],
+    /// Whose it is.
+    pub subscriber: u32,
+    /// PPTP: its control connection.
+    pub connection: u32,
+    /// PPTP: the Call ID that the inside host chose.
+    pub ours: u16,
+    /// PPTP: its translation.
+    pub translated: u16,
+    /// PPTP: the Call ID that the remote host chose.
+    pub theirs: Option<u16>,
+    /// Outward legs that no inward one came for yet.
+    pub halves: u8,
+    /// Inward legs that came before their outward one.
+    pub ahead: u8,
+    /// When the last of the halves began.
+    pub half_at: Tick,
+    /// Child exchanges that ended and whose inbound SPI did not come yet.
+    pub evidence: u8,
+    /// When the last of them ended.
+    pub evidence_at: Tick,
+    /// When the inside host sent last, as far as the slow path saw.
+    pub sent_at: Tick,
+    /// When an inward leg was given to it last.
+    pub bound_at: Tick,
+    /// A leg was taken from it once; not again.
+    pub rebound: bool,
+    /// The child exchange that goes on.
+    pub exchange: Exchange,
+    /// SPIs of its IKE security associations, the latest first: initiator's, responder's.
+    pub spis: [(u64, u64); 4],
+    gateway: u32,
+    /// In the gateway's list; `next` also in the free list.
+    next: u32,
+    prev: u32,
+    /// In its control connection's list.
+    pub next_call: u32,
+    live: bool,
+}
+
+impl Tunnel {
+    const FREE: Self = Self {
+        kind: Kind::Esp,
+        state: State::Pending,
+        inside: Ipv4Addr::UNSPECIFIED,
+        outside: Ipv4Addr::UNSPECIFIED,
+        remote: Ipv4Addr::UNSPECIFIED,
+        opened: Tick(0),
+        ended: [(0, 0); 2],
+        legs: [SessionId(NONE); LEGS],
+        subscriber: NONE,
+        connection: NONE,
+        ours: 0,
+        translated: 0,
+        theirs: None,
+        halves: 0,
+        ahead: 0,
+        half_at: Tick(0),
+        evidence: 0,
+        evidence_at: Tick(0),
+        sent_at: Tick(0),
+        bound_at: Tick(0),
+        rebound: false,
+        exchange: Exchange { message: 0, step: 0, from_inside: false },
+        spis: [(0, 0); 4],
+        gateway: NONE,
+        next: NONE,
+        prev: NONE,
+        next_call: NONE,
+        live: false,
+    };
+
+    /// Its legs, oldest first.
+    pub fn legs(&self) -> impl DoubleEndedIterator<Item = SessionId> + '_ {
+        self.legs.iter().copied().filter(|l| l.0 != NONE)
+    }
+
+    /// Adds a leg as the newest; there must be room.
+    pub fn add_leg(&mut self, id: SessionId) {
+        if let Some(place) = self.legs.iter_mut().find(|l| l.0 == NONE) {
+            *place = id;
+        }
+    }
+
+    /// Takes a leg out, and keeps the order of the others.
+    pub fn remove_leg(&mut self, id: SessionId) {
+        if let Some(at) = self.legs.iter().position(|l| *l == id) {
+            if let Some(rest) = self.legs.get_mut(at..) {
+                rest.rotate_left(1);
+            }
+            if let Some(last) = self.legs.last_mut() {
+                *last = SessionId(NONE);
+            }
+        }
+    }
+
+    /// Whether it has room for one more leg.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.legs.iter().any(|l| l.0 == NONE)
+    }
+
+    /// Whether an inward leg may be about to come.
+    #[must_use]
+    pub const fn waits(&self, now: Tick, gate: u32) -> bool {
+        let half = self.halves > 0 && (matches!(self.state, State::Pending) || now.since(self.half_at) < gate);
+        half || self.has_evidence(now, gate)
+    }
+
+    /// Whether a child exchange ended lately whose SPI did not come yet.
+    #[must_use]
+    pub const fn has_evidence(&self, now: Tick, gate: u32) -> bool {
+        self.evidence > 0 && now.since(self.evidence_at) < gate
+    }
+}
+
+/// What the tunnels with one server share. See the module.
+#[derive(Clone, Copy, Debug)]
+pub struct Gateway {
+    /// Protocol.
+    pub proto: Proto,
+    /// The server.
+    pub remote: Ipv4Addr,
+    /// Our address.
+    pub outside: Ipv4Addr,
+    /// Tunnels.
+    pub count: u32,
+    /// Of them, those that are [`State::Pending`].
+    pub pending: u32,
+    /// With strict pairing: who sets up now.
+    pub holder: u32,
+    /// And until when at most.
+    pub until: Tick,
+    head: u32,
+    tail: u32,
+    next_free: u32,
+}
+
+/// All tunnels of one worker.
+pub struct Tunnels {
+    rows: Box<[Tunnel]>,
+    index: Index,
+    gateways: Box<[Gateway]>,
+    gateway_index: Index,
+    hasher: Hasher,
+    free: u32,
+    free_gateway: u32,
+    len: usize,
+    looked_at: u32,
+}
+
+/// No room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Tunnels {
+    /// A table for so many.
+    #[must_use]
+    pub fn new(capacity: usize, seed: u64) -> Self {
+        let n = u32::try_from(capacity).unwrap_or(u32::MAX - 1);
+        let next = |i: u32| if i + 1 == n { NONE } else { i + 1 };
+        let gateway = Gateway {
+            proto: Proto(0),
+            remote: Ipv4Addr::UNSPECIFIED,
+            outside: Ipv4Addr::UNSPECIFIED,
+            count: 0,
+            pending: 0,
+            holder: NONE,
+            until: Tick(0),
+            head: NONE,
+            tail: NONE,
+            next_free: NONE,
+        };
+        Self {
+            rows: (0..n).map(|i| Tunnel { next: next(i), ..Tunnel::FREE }).collect(),
+            index: Index::new(capacity),
+            gateways: (0..n).map(|i| Gateway { next_free: next(i), ..gateway }).collect(),
+            gateway_index: Index::new(capacity),
+            hasher: Hasher::new(seed ^ 0x5475_6e6e),
+            free: if n == 0 { NONE } else { 0 },
+            free_gateway: if n == 0 { NONE } else { 0 },
+            len: 0,
+            looked_at: 0,
+        }
+    }
+
+    /// Bytes that [`Tunnels::new`] takes.
+    #[must_use]
+    pub const fn memory(capacity: usize) -> usize {
+        capacity * (size_of::<Tunnel>() + size_of::<Gateway>()) + 2 * Index::memory(capacity)
+    }
+
+    /// Tunnels alive.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none is alive.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// A tunnel by number.
+    #[must_use]
+    pub fn get(&self, id: TunnelId) -> Option<&Tunnel> {
+        self.rows.get(id.0 as usize).filter(|t| t.live)
+    }
+
+    /// A tunnel by number.
+    pub fn get_mut(&mut self, id: TunnelId) -> Option<&mut Tunnel> {
+        self.rows.get_mut(id.0 as usize).filter(|t| t.live)
+    }
+
+    /// Live tunnels.
+    pub fn iter(&self) -> impl Iterator<Item = &Tunnel> {
+        self.rows.iter().filter(|t| t.live)
+    }
+
+    fn hash(&self, kind: Kind, inside: Ipv4Addr, remote: Ipv4Addr) -> u64 {
+        self.hasher
+            .pair(u64::from(inside.to_bits()) << 32 | u64::from(remote.to_bits()), u64::from(kind.proto().0) << 8 | 1)
+    }
+
+    fn gateway_hash(&self, proto: Proto, remote: Ipv4Addr, outside: Ipv4Addr) -> u64 {
+        self.hasher.pair(u64::from(remote.to_bits()) << 32 | u64::from(outside.to_bits()), u64::from(proto.0) << 8 | 2)
+    }
+
+    /// The tunnel of two hosts; not for PPTP, which may have several.
+    #[must_use]
+    pub fn find(&self, kind: Kind, inside: Ipv4Addr, outside: Ipv4Addr, remote: Ipv4Addr) -> Option<TunnelId> {
+        let fits =
+            |t: &Tunnel| t.live && t.kind == kind && t.inside == inside && t.remote == remote && t.outside == outside;
+        self.index.find(self.hash(kind, inside, remote), |s| self.rows.get(s as usize).is_some_and(fits)).map(TunnelId)
+    }
+
+    /// What the tunnels with a server share.
+    #[must_use]
+    pub fn gateway(&self, proto: Proto, remote: Ipv4Addr, outside: Ipv4Addr) -> Option<&Gateway> {
+        self.find_gateway(proto, remote, outside).and_then(|g| self.gateways.get(g as usize))
+    }
+
+    /// The same for a tunnel.
+    pub fn gateway_of(&mut self, id: TunnelId) -> Option<&mut Gateway> {
+        let gateway = self.get(id)?.gateway;
+        self.gateways.get_mut(gateway as usize)
+    }
+
+    fn find_gateway(&self, proto: Proto, remote: Ipv4Addr, outside: Ipv4Addr) -> Option<u32> {
+        let fits = |g: &Gateway| g.count > 0 && g.proto == proto && g.remote == remote && g.outside == outside;
+        self.gateway_index
+            .find(self.gateway_hash(proto, remote, outside), |s| self.gateways.get(s as usize).is_some_and(fits))
+    }
+
+    /// Adds a tunnel without legs, [`State::Pending`].
+    ///
+    /// # Errors
+    /// [`Full`]; nothing has changed.
+    pub fn open(
+        &mut self,
+        kind: Kind,
+        (inside, outside, remote): (Ipv4Addr, Ipv4Addr, Ipv4Addr),
+        subscriber: u32,
+        now: Tick,
+    ) -> Result<TunnelId, Full> {
+        let slot = self.free;
+        let Some(&Tunnel { next, .. }) = self.rows.get(slot as usize) else { return Err(Full) };
+        let known = self.find_gateway(kind.proto(), remote, outside);
+        let gateway = known.unwrap_or(self.free_gateway);
+        let next_gateway = self.gateways.get(gateway as usize).map_or(NONE, |g| g.next_free);
+        if gateway == NONE {
+            return Err(Full);
+        }
+        let hash = self.hash(kind, inside, remote);
+        if kind != Kind::Pptp {
+            self.index.insert(hash, slot).map_err(|_| Full)?;
+        }
+        if known.is_none() {
+            if self.gateway_index.insert(self.gateway_hash(kind.proto(), remote, outside), gateway).is_err() {
+                if kind != Kind::Pptp {
+                    self.index.remove(hash, slot);
+                }
+                return Err(Full);
+            }
+            self.free_gateway = next_gateway;
+        }
+        self.free = next;
+        if let Some(t) = self.rows.get_mut(slot as usize) {
+            *t = Tunnel {
+                kind,
+                inside,
+                outside,
+                remote,
+                opened: now,
+                sent_at: now,
+                subscriber,
+                gateway,
+                live: true,
+                ..Tunnel::FREE
+            };
+        }
+        if let Some(g) = self.gateways.get_mut(gateway as usize) {
+            if known.is_none() {
+                *g = Gateway {
+                    proto: kind.proto(),
+                    remote,
+                    outside,
+                    count: 0,
+                    pending: 0,
+                    holder: NONE,
+                    until: now,
+                    head: NONE,
+                    tail: NONE,
+                    next_free: NONE,
+                };
+            }
+            g.count += 1;
+            g.pending += 1;
+        }
+        self.link(slot, false);
+        self.len += 1;
+        Ok(TunnelId(slot))
+    }
+
+    /// Takes a tunnel out; its legs must be gone.
+    pub fn close(&mut self, id: TunnelId) -> Option<Tunnel> {
+        let t = *self.get(id)?;
+        self.unlink(id.0);
+        if t.kind != Kind::Pptp {
+            self.index.remove(self.hash(t.kind, t.inside, t.remote), id.0);
+        }
+        let hash = self.gateway_hash(t.kind.proto(), t.remote, t.outside);
+        if let Some(g) = self.gateways.get_mut(t.gateway as usize) {
+            g.count -= 1;
+            g.pending -= u32::from(t.state == State::Pending);
+            if g.holder == id.0 {
+                g.holder = NONE;
+            }
+            if g.count == 0 {
+                g.next_free = self.free_gateway;
+                self.free_gateway = t.gateway;
+                self.gateway_index.remove(hash, t.gateway);
+            }
+        }
+        if let Some(place) = self.rows.get_mut(id.0 as usize) {
+            *place = Tunnel { next: self.free, ..Tunnel::FREE };
+        }
+        self.free = id.0;
+        self.len -= 1;
+        Some(t)
+    }
+
+    /// Sets how far a tunnel is.
+    pub fn set_state(&mut self, id: TunnelId, state: State) {
+        let Some(t) = self.get_mut(id) else { return };
+        let (was, gateway) = (std::mem::replace(&mut t.state, state), t.gateway);
+        if let Some(g) = self.gateways.get_mut(gateway as usize) {
+            g.pending -= u32::from(was == State::Pending);
+            g.pending += u32::from(state == State::Pending);
+        }
+    }
+
+    /// Counts a packet that no leg counts.
+    pub fn count(&mut self, id: TunnelId, direction: Direction, bytes: u16) {
+        if let Some((p, b)) = self.get_mut(id).and_then(|t| t.ended.get_mut(of(direction))) {
+            (*p, *b) = (p.wrapping_add(1), b.wrapping_add(u64::from(bytes)));
+        }
+    }
+
+    /// Puts a tunnel before the others of its gateway, or behind them.
+    pub fn place(&mut self, id: TunnelId, first: bool) {
+        if self.get(id).is_some() {
+            self.unlink(id.0);
+            self.link(id.0, first);
+        }
+    }
+
+    fn link(&mut self, slot: u32, first: bool) {
+        let Some(&Tunnel { gateway, .. }) = self.rows.get(slot as usize) else { return };
+        let Some(g) = self.gateways.get_mut(gateway as usize) else { return };
+        let neighbour = if first { std::mem::replace(&mut g.head, slot) } else { std::mem::replace(&mut g.tail, slot) };
+        if neighbour == NONE {
+            (g.head, g.tail) = (slot, slot);
+        }
+        if let Some(n) = self.rows.get_mut(neighbour as usize) {
+            *(if first { &mut n.prev } else { &mut n.next }) = slot;
+        }
+        if let Some(t) = self.rows.get_mut(slot as usize) {
+            (t.prev, t.next) = if first { (NONE, neighbour) } else { (neighbour, NONE) };
+        }
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Some(&Tunnel { gateway, next, prev, .. }) = self.rows.get(slot as usize) else { return };
+        let Some(g) = self.gateways.get_mut(gateway as usize) else { return };
+        if prev == NONE {
+            g.head = next;
+        }
+        if next == NONE {
+            g.tail = prev;
+        }
+        if let Some(p) = self.rows.get_mut(prev as usize) {
+            p.next = next;
+        }
+        if let Some(n) = self.rows.get_mut(next as usize) {
+            n.prev = prev;
+        }
+    }
+
+    /// The tunnels with a server, those that wait first.
+    pub fn of_gateway(
+        &self,
+        proto: Proto,
+        remote: Ipv4Addr,
+        outside: Ipv4Addr,
+    ) -> impl Iterator<Item = (TunnelId, &Tunnel)> {
+        let mut at = self.gateway(proto, remote, outside).map_or(NONE, |g| g.head);
+        std::iter::from_fn(move || {
+            let t = self.rows.get(at as usize)?;
+            let id = TunnelId(std::mem::replace(&mut at, t.next));
+            Some((id, t))
+        })
+    }
+
+    /// The next few tunnels in turn, so that each is looked at now and then.
+    pub fn look(&mut self) -> Option<TunnelId> {
+        let n = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
+        self.looked_at = if self.looked_at + 1 < n { self.looked_at + 1 } else { 0 };
+        let id = TunnelId(self.looked_at);
+        self.get(id).map(|_| id)
+    }
+}
+
+/// The index of a direction in [`Tunnel::ended`].
+#[must_use]
+pub const fn of(direction: Direction) -> usize {
+    match direction {
+        Direction::Out => 0,
+        Direction::In => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(n: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 0, 0, n)
+    }
+
+    #[test]
+    fn a_gateway_lists_its_tunnels_until_they_end_and_is_forgotten_with_the_last() {
+        let mut t = Tunnels::new(4, 1);
+        let (n, x) = (Ipv4Addr::new(203, 0, 113, 2), Ipv4Addr::new(198, 51, 100, 7));
+        let ids: Vec<_> = (1..=4).map(|i| t.open(Kind::Esp, (host(i), n, x), 0, Tick(0)).unwrap()).collect();
+        assert_eq!(t.open(Kind::Esp, (host(5), n, x), 0, Tick(0)), Err(Full));
+        t.place(ids[2], true);
+        let order = |t: &Tunnels| t.of_gateway(Proto::ESP, x, n).map(|(i, _)| i.0).collect::<Vec<_>>();
+        assert_eq!(order(&t), [2, 0, 1, 3]);
+        t.place(ids[2], false);
+        assert_eq!(order(&t), [0, 1, 3, 2]);
+        assert_eq!(t.find(Kind::Esp, host(2), n, x), Some(ids[1]));
+        t.set_state(ids[1], State::Paired);
+        assert_eq!(t.gateway(Proto::ESP, x, n).map(|g| (g.count, g.pending)), Some((4, 3)));
+        for id in &ids {
+            t.close(*id);
+        }
+        assert!(t.gateway(Proto::ESP, x, n).is_none());
+        assert!(t.is_empty());
+        for i in 1..=4 {
+            let other = Ipv4Addr::new(198, 51, 100, i);
+            t.open(Kind::Esp, (host(i), n, other), 0, Tick(0)).unwrap();
+        }
+    }
+
+    #[test]
+    fn legs_keep_their_order() {
+        let mut t = Tunnel::FREE;
+        for n in 0..5 {
+            t.add_leg(SessionId(n));
+        }
+        t.remove_leg(SessionId(1));
+        t.add_leg(SessionId(9));
+        assert_eq!(t.legs().map(|l| l.0).collect::<Vec<_>>(), [0, 2, 3, 4, 9]);
+    }
+}
