@@ -2,8 +2,10 @@
 # Packets per second of one worker against dpdk-testpmd on the same devices, interleaved in one run:
 # net_pcap (infinite_rx) -> forward -> net_null, 64-byte UDP, established sessions. Prints a table; JSON to $BENCH_JSON.
 #
+# Then the packets of VPN tunnels against UDP, likewise: each flow 64 times in the capture, as PPTP needs.
+#
 #   scripts/bench.sh [--quick]
-#   BENCH_SESSIONS="1024 65536 1048576"  BENCH_ROUNDS=5  BENCH_SECONDS=2  BENCH_JSON=FILE
+#   BENCH_SESSIONS="1024 65536 1048576"  BENCH_TUNNELS=1024  BENCH_ROUNDS=5  BENCH_SECONDS=2  BENCH_JSON=FILE
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +13,7 @@ underpass=${UNDERPASS:-${CARGO_TARGET_DIR:-target}/release/underpass}
 sessions=${BENCH_SESSIONS:-1024 65536 1048576}
 rounds=${BENCH_ROUNDS:-5}
 seconds=${BENCH_SECONDS:-2}
+tunnels=${BENCH_TUNNELS:-1024}
 if [ "${1:-}" = --quick ]; then
     rounds=1 seconds=1
 fi
@@ -92,3 +95,19 @@ awk -v rounds="$rounds" '
 if [ -n "${BENCH_JSON:-}" ]; then
     awk 'BEGIN { print "[" } { printf "%s{\"sessions\":%d,\"testpmd_io_pps\":%.0f,\"testpmd_macswap_pps\":%.0f,\"underpass_mpps\":%s,\"tsc_cycles_per_packet\":%s}", (NR > 1 ? ",\n" : ""), $1, $2, $3, $4, $5 } END { print "\n]" }' "$results" >"$BENCH_JSON"
 fi
+
+# Interleaved as above, so that what the machine does besides hits all alike.
+for round in $(seq "$rounds"); do
+    say "bench: $tunnels tunnels, round $round of $rounds"
+    for kind in udp pptp esp l2tpv3; do
+        line=$("$underpass" --log warn bench --traffic "$kind" --sessions "$tunnels" --rounds 64 --seconds "$seconds" \
+            --capture "$work/$kind.pcap" --json)
+        echo "$kind $(field million_packets_per_second <<<"$line") $(field tsc_cycles_per_packet <<<"$line")" >>"$work/tunnels"
+    done
+done
+printf '\n%-10s %12s %14s %10s\n' "$tunnels of" underpass "TSC cycles/pkt" "to UDP"
+of() { awk -v kind="$1" -v column="$2" '$1 == kind { print $column }' "$work/tunnels" | median; }
+for kind in udp pptp esp l2tpv3; do
+    awk -v kind="$kind" -v mpps="$(of "$kind" 2)" -v cycles="$(of "$kind" 3)" -v udp="$(of udp 2)" \
+        'BEGIN { printf "%-10s %12.2f %14.0f %10.3f\n", kind, mpps, cycles, (udp > 0 ? mpps / udp : 0) }'
+done

@@ -1,6 +1,6 @@
 //! What a person types.
 
-use crate::bench::{self, Bench};
+use crate::bench::{self, Bench, Traffic};
 use crate::demo::{self, Demo};
 use crate::replay::{self, Replay};
 use crate::{check, run};
@@ -64,9 +64,15 @@ enum Verb {
     Demo(Demo),
     /// Measure the packets per second of one worker, with established sessions, on DPDK's pcap and null devices.
     Bench {
-        /// Sessions, and so flows.
+        /// What flows carry: UDP, or the packets of VPN tunnels.
+        #[arg(long, value_enum, default_value_t = Traffic::Udp, value_name = "KIND")]
+        traffic: Traffic,
+        /// Sessions or tunnels, and so flows.
         #[arg(long, default_value_t = 65_536, value_name = "N")]
         sessions: u32,
+        /// How often each flow is in the capture. PPTP's control traffic comes once a turn of it, so give it 64.
+        #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
         /// How long to measure.
         #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
         seconds: f64,
@@ -94,8 +100,8 @@ pub fn main() -> ExitCode {
         Verb::Check { config, json } => check::check(&config, json),
         Verb::Demo(args) => demo::demo(&args),
         Verb::Replay(args) => replay::replay(&args),
-        Verb::Bench { sessions, seconds, capture, only_capture, json } => {
-            bench::bench(&Bench { sessions, seconds, capture, only_capture, json })
+        Verb::Bench { traffic, sessions, rounds, seconds, capture, only_capture, json } => {
+            bench::bench(&Bench { traffic, sessions, rounds, seconds, capture, only_capture, json })
         }
     };
     match outcome {

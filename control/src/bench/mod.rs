@@ -1,18 +1,20 @@
 //! `underpass bench`: steady-state packets per second of one worker, measured on DPDK's own devices.
 //!
 //! A capture with one small UDP packet of each flow is read over and over by `net_pcap` (`infinite_rx=1`), translated,
-//! and swallowed by `net_null`. The first round opens the sessions; the rate is taken when all are open.
+//! and swallowed by `net_null`. The first round opens the sessions; the rate is taken when all are open. Tunnels ([`flows`])
+//! are answered once by a second capture, on a device that swallows too.
+
+mod flows;
+
+pub(crate) use flows::Traffic;
 
 use crate::engine::{Engine, OpenPorts};
 use crate::{lower, machine, run, signals};
 use anyhow::{Context, bail, ensure};
 use dataplane::verdict::{DropReason, Event};
 use dpdk::Clock;
-use pcap_file::pcap::{PcapPacket, PcapWriter};
+use flows::{SERVER, TUNNELS_OUTSIDE};
 use serde::Serialize;
-use std::fs::File;
-use std::io::BufWriter;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -22,8 +24,12 @@ use std::time::{Duration, Instant};
 /// Where a measurement is taken.
 #[derive(Clone, Debug)]
 pub(crate) struct Bench {
-    /// Sessions, and so flows in the capture.
+    /// What flows carry.
+    pub(crate) traffic: Traffic,
+    /// Sessions or tunnels, and so flows in the capture.
     pub(crate) sessions: u32,
+    /// How often each flow is in the capture.
+    pub(crate) rounds: u32,
     /// How long to measure.
     pub(crate) seconds: f64,
     /// The capture; written if it is not there.
@@ -37,6 +43,7 @@ pub(crate) struct Bench {
 /// What was measured.
 #[derive(Debug, Serialize)]
 struct Measured {
+    traffic: Traffic,
     sessions: u64,
     seconds: f64,
     packets: u64,
@@ -47,10 +54,6 @@ struct Measured {
 }
 
 const OUTSIDE: &str = "198.19.0.2";
-const SERVER: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 1);
-/// The first `net_pcap` device's address.
-const PCAP_MAC: [u8; 6] = [0x02, 0x70, 0x63, 0x61, 0x70, 0x00];
-const FLOWS_PER_HOST: u32 = 64;
 
 /// Measures, and prints the result.
 pub(crate) fn bench(plan: &Bench) -> anyhow::Result<ExitCode> {
@@ -62,12 +65,12 @@ pub(crate) fn bench(plan: &Bench) -> anyhow::Result<ExitCode> {
         scratch.0.join("flows.pcap")
     };
     if !capture.exists() {
-        write_flows(&capture, plan.sessions)?;
+        flows::write(&capture, plan.traffic, plan.sessions, plan.rounds)?;
     }
     if plan.only_capture {
         return Ok(ExitCode::SUCCESS);
     }
-    let text = configuration(plan.sessions, &capture)?;
+    let text = configuration(plan, &capture)?;
     let checked = config::parse("bench", &text).map_err(|report| anyhow::anyhow!("{report}"))?;
     let model = checked.model;
     let stop = signals::stop_flag()?;
@@ -81,14 +84,16 @@ pub(crate) fn bench(plan: &Bench) -> anyhow::Result<ExitCode> {
     let engine = Engine::start(&eal, open, policy, &places, &pool, false)?;
     let measured = measure(&engine, plan, hugepages, &stop);
     let report = engine.stop()?;
+    tracing::debug!("{report}");
     let measured = measured?;
     ensure!(report.unaccounted == 0, "{} packets are not accounted for", report.unaccounted);
     if plan.json {
         println!("{}", serde_json::to_string(&measured)?);
     } else {
         println!(
-            "{} sessions: {:.2} million packets a second, {:.0} TSC cycles a packet ({} memory, {} drops)",
+            "{} sessions of {:?}: {:.2} million packets a second, {:.0} TSC cycles a packet ({} memory, {} drops)",
             measured.sessions,
+            measured.traffic,
             measured.million_packets_per_second,
             measured.tsc_cycles_per_packet,
             if hugepages { "hugepage" } else { "ordinary" },
@@ -104,7 +109,8 @@ fn measure(
     hugepages: bool,
     stop: &std::sync::atomic::AtomicBool,
 ) -> anyhow::Result<Measured> {
-    let opened = || engine.counters.iter().map(|c| c.events(Event::SessionsOpened)).sum::<u64>();
+    let settled = if plan.traffic == Traffic::Udp { Event::SessionsOpened } else { Event::TunnelsConfirmed };
+    let opened = || engine.counters.iter().map(|c| c.events(settled)).sum::<u64>();
     let sent = || engine.counters.iter().map(|c| c.account().sent).sum::<u64>();
     let drops =
         || DropReason::ALL.iter().map(|&r| engine.counters.iter().map(|c| c.drops(r)).sum::<u64>()).sum::<u64>();
@@ -124,7 +130,8 @@ fn measure(
     ensure!(packets > 0, "no packet went through");
     #[allow(clippy::cast_precision_loss, reason = "figures for people")]
     Ok(Measured {
-        sessions: opened(),
+        traffic: plan.traffic,
+        sessions: plan.sessions.into(),
         seconds,
         packets,
         million_packets_per_second: packets as f64 / seconds / 1e6,
@@ -134,11 +141,24 @@ fn measure(
     })
 }
 
-fn configuration(sessions: u32, capture: &Path) -> anyhow::Result<String> {
+fn configuration(plan: &Bench, capture: &Path) -> anyhow::Result<String> {
+    let sessions = plan.sessions;
+    let answers = flows::answers(capture);
+    let answers = answers.to_str().context("the capture's path is not UTF-8")?;
     let capture = capture.to_str().context("the capture's path is not UTF-8")?;
-    // The device reads the whole capture into buffers of its own.
-    let buffers = sessions + 16_384;
-    let table = (sessions + sessions / 8).max(4096);
+    let buffers = flows::packets(sessions, plan.rounds).context("too many packets")? + 16_384;
+    // A tunnel has two legs; PPTP's control connections come on top.
+    let table = (sessions * 3).max(4096);
+    let (outside, pool) = match plan.traffic {
+        Traffic::Udp => ("net_null0,no-rx=1".to_owned(), "198.19.1.0-198.19.1.255".to_owned()),
+        _ => (format!("net_pcap1,rx_pcap={answers}"), TUNNELS_OUTSIDE.to_string()),
+    };
+    let table = if plan.traffic == Traffic::Udp { (sessions + sessions / 8).max(4096) } else { table };
+    let tunnels = sessions.max(64);
+    // Who is answered must be known, as nobody is there to be asked.
+    let hosts: String = flows::answered(plan.traffic, sessions)
+        .map(|host| format!("[[neighbour]]\nport = \"inside\"\naddress = \"{host}\"\nmac = \"02:00:00:00:00:04\"\n"))
+        .collect();
     Ok(format!(
         r#"
 [runtime]
@@ -153,15 +173,23 @@ addresses = ["10.0.0.1/8"]
 [[port]]
 name = "outside"
 role = "outside"
-device = "net_null0,no-rx=1"
+device = "{outside}"
 addresses = ["{OUTSIDE}/16"]
 gateway = "198.19.0.1"
 [[neighbour]]
 port = "outside"
 address = "{SERVER}"
 mac = "02:00:00:00:00:02"
+[[neighbour]]
+port = "outside"
+address = "198.19.0.1"
+mac = "02:00:00:00:00:03"
+{hosts}
+[passthrough]
+tunnels = {tunnels}
+tunnels_per_subscriber = 64
 [nat]
-pool = ["198.19.1.0-198.19.1.255"]
+pool = ["{pool}"]
 sessions = {table}
 [nat.limits]
 sessions_per_subscriber = 1_000_000
@@ -170,31 +198,6 @@ new_sessions_per_second = 1_000_000
 new_sessions_burst = 2_000_000
 "#
     ))
-}
-
-/// One 64-byte frame (60 without its check sequence) of each flow, in an order that no prefetcher follows.
-fn write_flows(path: &Path, flows: u32) -> anyhow::Result<()> {
-    ensure!((1..=16 << 20).contains(&flows), "between 1 and 16,777,216 sessions can be measured, not {flows}");
-    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    let mut writer = PcapWriter::new(BufWriter::new(file))?;
-    // An odd multiplier permutes the numbers below a power of two; those too large are skipped.
-    let mask = flows.next_power_of_two() - 1;
-    let mut frame = Vec::new();
-    for n in 0..=mask {
-        let flow = n.wrapping_mul(0x9e37_79b1) & mask;
-        if flow >= flows {
-            continue;
-        }
-        let host = Ipv4Addr::from_bits(0x0a00_0100 + flow / FLOWS_PER_HOST);
-        let port = 10_000 + u16::try_from(flow % FLOWS_PER_HOST)? * 7;
-        testkit::Frame::udp((host, port), (SERVER, 4000))
-            .destination_mac(PCAP_MAC)
-            .df()
-            .payload(&[0u8; 18])
-            .build_into(&mut frame);
-        writer.write_packet(&PcapPacket::new(Duration::ZERO, u32::try_from(frame.len())?, &frame))?;
-    }
-    Ok(())
 }
 
 /// A directory that goes with its owner.
