@@ -1,6 +1,8 @@
 //! What the tests of the real binary share: scratch folders, captures, and a running router.
 #![allow(dead_code, reason = "each test uses its own part")]
 
+pub(crate) mod lab;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
