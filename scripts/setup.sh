@@ -15,7 +15,11 @@ packages=(gcc libc6-dev make pkg-config libdpdk-dev libclang-dev)
 components=()
 for extra in "$@"; do
     case $extra in
-        test) packages+=(iproute2 iputils-ping traceroute iperf3 curl python3 tcpdump procps ethtool) ;;
+        test)
+            packages+=(iproute2 iputils-ping traceroute iperf3 curl python3 tcpdump procps ethtool)
+            packages+=(openssl openvpn wireguard-go wireguard-tools)
+            packages+=(charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins)
+            ;;
         lint) packages+=(shellcheck) components+=(fmt clippy) ;;
         bench) packages+=(dpdk-dev iproute2 nftables ethtool) ;;
         *) echo "usage: scripts/setup.sh [test] [lint] [bench]" >&2; exit 2 ;;
@@ -42,6 +46,10 @@ provided() {
         procps) command -v pgrep ;;
         dpdk-dev) command -v dpdk-testpmd ;;
         nftables) command -v nft ;;
+        wireguard-tools) command -v wg ;;
+        strongswan-swanctl) command -v swanctl ;;
+        libcharon-extra-plugins) [ -e /usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so ] || installed "$1" ;;
+        libstrongswan-standard-plugins) [ -e /usr/lib/ipsec/plugins/libstrongswan-openssl.so ] || installed "$1" ;;
         *) command -v "$1" ;;
     esac >/dev/null
 }
@@ -72,6 +80,13 @@ toolchain() {
     done
 }
 
+# The VPN programs are for tests only: their services are not to start with them, nor whenever this machine does.
+keep_quiet() {
+    local unit=/etc/systemd/system/strongswan.service
+    [[ " $* " = *" charon-systemd "* ]] || return 0
+    [ -e "$unit" ] || [ -L "$unit" ] || "${as_root[@]}" ln -s /dev/null "$unit"
+}
+
 install() {
     command -v apt-get >/dev/null ||
         die "this is not a Debian. Install what these packages hold, then run this again: $*"
@@ -86,6 +101,7 @@ install() {
     fi
     local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
     echo "setup: installing $* (and what they need; this takes a minute)"
+    keep_quiet "$@"
     "${apt[@]}" update || die "apt-get update failed; its message is above."
     "${apt[@]}" install --yes --no-install-recommends "$@" </dev/null >/dev/null ||
         die "apt-get could not install all of: $*"

@@ -1,6 +1,7 @@
 //! What the tests of the real binary share: scratch folders, captures, and a running router.
 #![allow(dead_code, reason = "each test uses its own part")]
 
+pub(crate) mod host;
 pub(crate) mod lab;
 
 use std::fs;
