@@ -26,6 +26,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for (n, frame) in small_frames(&capture)?.into_iter().enumerate() {
             captured.push((format!("{name}-{n}"), frame));
         }
+        for (target, n, payload) in captured_control(&capture)? {
+            write(seeds, target, &format!("{name}-{n}"), &payload)?;
+        }
         let streams = captured_pptp(&capture)?;
         if streams.iter().any(|s| !s.is_empty()) {
             write(seeds, "pptp_stream", &name, &conversation(&streams))?;
@@ -64,6 +67,38 @@ fn small_frames(capture: &str) -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error
         }
     }
     Ok(frames)
+}
+
+/// A few messages of IKE and of L2TP's control, by port or protocol, different in what they are.
+fn captured_control(capture: &str) -> Result<Vec<(&'static str, usize, Vec<u8>)>, Box<dyn std::error::Error>> {
+    const OF_CAPTURE: usize = 3;
+    let mut reader = PcapReader::new(fs::File::open(capture)?)?;
+    let ethernet = reader.header().datalink == DataLink::ETHERNET;
+    let mut found: Vec<(&str, usize, Vec<u8>)> = Vec::new();
+    while let (true, Some(packet)) = (ethernet, reader.next_packet()) {
+        let data = packet?.data.into_owned();
+        if data.len() < 42 || data[12..15] != [8, 0, 0x45] {
+            continue;
+        }
+        let end = (14 + usize::from(u16::from_be_bytes([data[16], data[17]]))).min(data.len());
+        let ports = [[data[34], data[35]], [data[36], data[37]]];
+        let has = |port: u16| data[23] == 17 && ports.contains(&port.to_be_bytes());
+        let (target, payload) = if has(500) {
+            ("ike", data.get(42..end))
+        } else if has(1701) {
+            ("l2tp", data.get(42..end))
+        } else if data[23] == 115 && data[34..38] == [0; 4] {
+            ("l2tp", data.get(38..end))
+        } else {
+            continue;
+        };
+        let Some(payload) = payload.filter(|p| (12..SMALL).contains(&p.len())) else { continue };
+        let n = found.iter().filter(|(t, ..)| *t == target).count();
+        if n < OF_CAPTURE {
+            found.push((target, n, payload.to_vec()));
+        }
+    }
+    Ok(found)
 }
 
 /// What a capture has of PPTP's control streams, to the server and from it, each segment once. Read without a look at

@@ -1,5 +1,5 @@
 use crate::frames;
-use dataplane::flow::session::{NewSession, Session, Sessions};
+use dataplane::flow::session::{NewLeg, NewSession, Session, Sessions};
 use dataplane::nat::icmp_error::{quote, translate};
 use dataplane::packet::{Class, Framing, Parsed, parse};
 use dataplane::types::{Direction, Endpoint, Inside, Key, Mac, Outside, PortId, Proto, Tick};
@@ -17,6 +17,10 @@ pub fn icmp_quote(message: &[u8]) {
         return;
     }
     let Ok(q) = quote(&frame, &meta) else { return };
+    // No session is of protocol 0: in the table it means a free place.
+    if q.key.proto == Proto(0) {
+        return;
+    }
     for direction in [Direction::In, Direction::Out] {
         let session = session(&q.key, direction);
         let mut translated = frame.clone();
@@ -31,6 +35,9 @@ pub fn icmp_quote(message: &[u8]) {
 /// A session whose packets in the other direction are what an error that travels in `direction` quotes.
 fn session(quoted: &Key, direction: Direction) -> Session {
     let other = Endpoint::new(Ipv4Addr::new(192, 168, 1, 77), 7777);
+    if !matches!(quoted.proto, Proto::TCP | Proto::UDP | Proto::ICMP) {
+        return leg(quoted, direction);
+    }
     let (near, far) = match direction {
         Direction::In => (quoted.from(), quoted.to()),
         Direction::Out => (quoted.to(), quoted.from()),
@@ -44,5 +51,26 @@ fn session(quoted: &Key, direction: Direction) -> Session {
     match table.open(&new, Tick(0), 1).ok().and_then(|id| table.get(id).copied()) {
         Some(session) => session,
         None => panic!("no room for one session"),
+    }
+}
+
+/// The same for what has no ports.
+fn leg(quoted: &Key, direction: Direction) -> Session {
+    let ours = Ipv4Addr::new(192, 168, 1, 77);
+    let came = if quoted.is_pptp() { Key::call(7777) } else { quoted.ident };
+    let (direction, inside, outside, remote) = match direction {
+        Direction::In => (Direction::Out, ours, quoted.src, quoted.dst),
+        Direction::Out => (Direction::In, quoted.dst, ours, quoted.src),
+    };
+    let (proto, leaves, inside_port) = (quoted.proto, quoted.ident, PortId(0));
+    let new =
+        NewLeg { proto, direction, inside, outside, remote, arrives: came, leaves, tunnel: 0, flags: 0, inside_port };
+    let mut table = Sessions::new(1, 0, Tick(0), false);
+    let id = table.open_leg(&new, Tick(0), 1);
+    let found = table.find_left(quoted, direction);
+    assert_eq!(found, id.ok(), "the leg is found by what left");
+    match found.and_then(|id| table.get(id).copied()) {
+        Some(session) => session,
+        None => panic!("no room for one leg"),
     }
 }

@@ -4,12 +4,14 @@
 //! `make test` needs neither cargo-fuzz nor a sanitizer. What a fuzzer finds becomes a seed.
 
 mod burst;
+mod control;
 mod frames;
 mod icmp_quote;
 mod parse;
 mod pptp_stream;
 
 pub use burst::burst;
+pub use control::{ike, l2tp};
 pub use icmp_quote::icmp_quote;
 pub use parse::parse;
 pub use pptp_stream::pptp_stream;
@@ -27,5 +29,12 @@ pub fn config(data: &[u8]) {
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 5] =
-    [("parse", parse), ("icmp_quote", icmp_quote), ("burst", burst), ("config", config), ("pptp_stream", pptp_stream)];
+pub const TARGETS: [Target; 7] = [
+    ("parse", parse),
+    ("icmp_quote", icmp_quote),
+    ("burst", burst),
+    ("config", config),
+    ("pptp_stream", pptp_stream),
+    ("ike", ike),
+    ("l2tp", l2tp),
+];

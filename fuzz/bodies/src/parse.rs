@@ -1,5 +1,5 @@
 use dataplane::packet::{Class, Framing, Meta, Parsed, parse as read};
-use dataplane::types::Mac;
+use dataplane::types::{Mac, Proto};
 
 /// Parses a frame for a port without a tag and for one with, and holds the parser to what it promises.
 pub fn parse(frame: &[u8]) {
@@ -21,6 +21,14 @@ pub(crate) fn promised(frame: &[u8], m: &Meta) {
     let header = match m.class {
         Class::Udp | Class::IcmpQuery | Class::IcmpError => 8,
         Class::Tcp => 20,
+        Class::Tunnel => {
+            if m.key.proto == Proto::L2TP {
+                4
+            } else {
+                8
+            }
+        }
+        Class::L2tpControl => 12,
         Class::LaterFragment | Class::Other => 0,
     };
     assert!(m.payload_len() >= header, "{m:?}");

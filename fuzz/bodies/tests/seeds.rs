@@ -105,3 +105,13 @@ fn config() {
 fn pptp_stream() {
     run("pptp_stream", 20_000);
 }
+
+#[test]
+fn ike() {
+    run("ike", 20_000);
+}
+
+#[test]
+fn l2tp() {
+    run("l2tp", 20_000);
+}
