@@ -69,12 +69,15 @@ fn small_frames(capture: &str) -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error
     Ok(frames)
 }
 
+/// A target, a number, and a message.
+type Control = (&'static str, usize, Vec<u8>);
+
 /// A few messages of IKE and of L2TP's control, by port or protocol, different in what they are.
-fn captured_control(capture: &str) -> Result<Vec<(&'static str, usize, Vec<u8>)>, Box<dyn std::error::Error>> {
+fn captured_control(capture: &str) -> Result<Vec<Control>, Box<dyn std::error::Error>> {
     const OF_CAPTURE: usize = 3;
     let mut reader = PcapReader::new(fs::File::open(capture)?)?;
     let ethernet = reader.header().datalink == DataLink::ETHERNET;
-    let mut found: Vec<(&str, usize, Vec<u8>)> = Vec::new();
+    let mut found: Vec<Control> = Vec::new();
     while let (true, Some(packet)) = (ethernet, reader.next_packet()) {
         let data = packet?.data.into_owned();
         if data.len() < 42 || data[12..15] != [8, 0, 0x45] {
