@@ -134,6 +134,8 @@ impl Nat {
         let Some(&t) = self.vpn.tunnels.get(id) else { return Err(DropReason::TunnelTableFull) };
         let Some(reach) = self.rules.route(t.inside) else { return Err(DropReason::NoRoute) };
         let hairpin = if hairpin || self.rules.local(t.remote).is_some() { flags::HAIRPIN } else { 0 };
+        // Of what has legs, only IKE is UDP.
+        let followed = if proto == Proto::UDP { flags::FOLLOWED } else { 0 };
         let new = NewLeg {
             proto,
             direction,
@@ -143,7 +145,7 @@ impl Nat {
             arrives,
             leaves,
             tunnel: id.0,
-            flags: hairpin,
+            flags: hairpin | followed,
             inside_port: reach.port,
         };
         let key = match direction {
