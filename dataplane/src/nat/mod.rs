@@ -104,7 +104,7 @@ impl Nat {
         {
             new.flags |= flags::HURRIED;
         }
-        if self.follows(new.proto, new.remote.port, new.inside.0.port) {
+        if self.follows(&new) {
             new.flags |= flags::FOLLOWED;
         }
         let timeout = match new.proto {

@@ -90,10 +90,11 @@ impl Nat {
     }
 }
 
-/// What a session that is followed carries.
+/// What a session that is followed carries: its opener called the port.
 #[inline]
-pub(crate) fn service(s: &Session) -> Option<Service> {
-    Service::between(s.proto, s.remote().port, s.inside().0.port)
+fn service(s: &Session) -> Option<Service> {
+    let called = if s.is(flags::FROM_OUTSIDE) { s.inside().0.port } else { s.remote().port };
+    Service::of_port(s.proto, called)
 }
 
 /// Counts a packet of a followed session that is known. Says whether its session alone can forward it.

@@ -2,7 +2,7 @@
 
 use super::service::Service;
 use super::tunnel::{self, Kind, State, Tunnel, TunnelId};
-use crate::flow::session::{NewLeg, Session, SessionId, flags};
+use crate::flow::session::{NewLeg, NewSession, Session, SessionId, flags};
 use crate::flow::tcp;
 use crate::nat::Nat;
 use crate::nat::subscriber::SubscriberId;
@@ -400,8 +400,9 @@ impl Nat {
         }
     }
 
-    /// A VPN's ordinary session was opened: whether it is to be followed.
-    pub(crate) fn follows(&self, proto: Proto, remote_port: u16, inside_port: u16) -> bool {
-        Service::between(proto, remote_port, inside_port).is_some_and(|s| s.is_followed(&self.rules.policy.passthrough))
+    /// Whether a session that is being opened is a VPN's and to be followed: by the port that its opener calls.
+    pub(crate) fn follows(&self, new: &NewSession) -> bool {
+        let called = if new.flags & flags::FROM_OUTSIDE != 0 { new.inside.0.port } else { new.remote.port };
+        Service::of_port(new.proto, called).is_some_and(|s| s.is_followed(&self.rules.policy.passthrough))
     }
 }

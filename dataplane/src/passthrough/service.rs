@@ -37,7 +37,10 @@ pub enum Service {
 }
 
 impl Service {
-    const fn of_port(proto: Proto, port: u16) -> Option<Self> {
+    /// The service that a port is for.
+    #[inline]
+    #[must_use]
+    pub const fn of_port(proto: Proto, port: u16) -> Option<Self> {
         match (proto, port) {
             (Proto::TCP, PPTP) => Some(Self::Pptp),
             (Proto::UDP, L2TP) => Some(Self::L2tp),
@@ -53,16 +56,6 @@ impl Service {
     #[must_use]
     pub const fn called(key: &Key) -> Option<Self> {
         Self::of_port(key.proto, key.dst_port())
-    }
-
-    /// The service of a session by its two ends: the server's port counts, wherever the server is.
-    #[inline]
-    #[must_use]
-    pub const fn between(proto: Proto, remote_port: u16, inside_port: u16) -> Option<Self> {
-        match Self::of_port(proto, remote_port) {
-            None => Self::of_port(proto, inside_port),
-            some => some,
-        }
     }
 
     /// The operator's switch, and the reason that goes with "off".
