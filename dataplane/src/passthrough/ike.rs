@@ -32,42 +32,44 @@ impl Nat {
         }
         let Ok(outside) = self.tunnel_address(Proto::ESP, s.inside) else { return Ok(()) };
         let known = self.vpn.tunnels.find(Kind::Esp, s.inside, outside, s.remote);
-        let from_inside = by == Direction::Out;
-        let goes_on = known.and_then(|id| self.vpn.tunnels.get(id)).map(|t| t.exchange);
-        let goes_on = goes_on.filter(|e| e.message == ike.message_id && e.step > 0);
-        if goes_on.is_none() && !ike.is_response() {
+        let message = Exchange { initiator: ike.initiator, message: ike.message_id, kind: ike.exchange, step: 1 };
+        let same = |e: &Exchange| e.step > 0 && Exchange { step: 1, ..*e } == message;
+        // Who began it: version 2 marks responses; in version 1, whose exchange is known by its identifier, or this is the
+        // first message.
+        let exchanges = known.and_then(|id| self.vpn.tunnels.get(id)).map_or_else(Default::default, |t| t.exchanges);
+        let side = usize::from(by == Direction::In);
+        let begun_by = match (ike.major, exchanges.iter().position(same)) {
+            (2, _) if ike.is_response() => 1 - side,
+            (2, _) | (_, None) => side,
+            (_, Some(begun_by)) => begun_by,
+        };
+        let before = exchanges.get(begun_by).filter(|e| same(e)).map_or(0, |e| e.step);
+        let begins = before == 0 && begun_by == side;
+        if begins {
             self.pass_gate(known, outside, s.remote, now)?;
         }
         // No room for the record means no evidence, and no more.
         let Ok(id) = self.tunnel(Kind::Esp, (s.inside, outside, s.remote), by, now) else { return Ok(()) };
         let strict = self.rules.policy.passthrough.pairing == Pairing::Strict;
         let Some(t) = self.vpn.tunnels.get_mut(id) else { return Ok(()) };
-        let begun = Exchange { message: ike.message_id, step: 1, from_inside };
-        let answers = |e: &Exchange| e.from_inside != from_inside;
-        let ended = match goes_on {
-            None if ike.major == 2 && ike.is_response() => false,
-            None => {
-                t.exchange = begun;
-                false
-            }
-            // IKEv2 has a request and a response.
-            Some(e) if ike.major == 2 => {
-                t.exchange.step = if ike.is_response() && answers(&e) { 2 } else { e.step };
-                e.step == 1 && t.exchange.step == 2
-            }
-            // Quick Mode has three messages, each by the other side than the one before.
-            Some(e) => {
-                let next = (e.step == 1 && answers(&e)) || (e.step == 2 && !answers(&e));
-                t.exchange.step = e.step + u8::from(next);
-                e.step == 2 && t.exchange.step == 3
-            }
+        // Version 2 has a request and a response; Quick Mode three messages, each by the other side than the one before.
+        let last = if ike.major == 2 { 2 } else { 3 };
+        let step = match before {
+            0 if begins => 1,
+            1 if begun_by != side => 2,
+            2 if begun_by == side && last == 3 => 3,
+            unchanged => unchanged,
         };
+        let ended = before < last && step == last;
+        if let Some(e) = t.exchanges.get_mut(begun_by).filter(|_| step > 0) {
+            *e = Exchange { step, ..message };
+        }
         if ended {
             t.evidence = t.evidence.saturating_add(1).min(8);
             t.evidence_at = now;
             self.vpn.tunnels.place(id, true);
         }
-        if strict && goes_on.is_none() {
+        if strict && begins {
             self.take_gate(id, now);
         }
         Ok(())

@@ -137,7 +137,8 @@ impl Nat {
                 c.evident = Some(id);
             }
             let (rank, order) = rank(t, evident, now);
-            if c.best.is_none_or(|(_, r, o)| (rank, order) < (r, o)) {
+            // The list has the latest first, so among equals the last one is the oldest.
+            if c.best.is_none_or(|(_, r, o)| (rank, order) < (r, o) || ((rank, order) == (r, o) && rank != 1)) {
                 c.best = Some((id, rank, order));
             }
         }

@@ -66,12 +66,14 @@ pub enum State {
 /// A message of a child exchange that makes ESP security associations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Exchange {
-    /// Message identifier of the last one seen.
+    /// Its IKE security association: the initiator's SPI or cookie.
+    pub initiator: u64,
+    /// Its message identifier.
     pub message: u32,
-    /// Messages of it seen that answered one another.
+    /// Exchange type.
+    pub kind: u8,
+    /// Messages of it seen that answered one another; 0 where there is no exchange.
     pub step: u8,
-    /// Whether the inside host began it.
-    pub from_inside: bool,
 }
 
 /// See the module.
@@ -119,8 +121,8 @@ pub struct Tunnel {
     pub bound_at: Tick,
     /// A leg was taken from it once; not again.
     pub rebound: bool,
-    /// The child exchange that goes on.
-    pub exchange: Exchange,
+    /// The latest child exchanges: begun by the inside host, and by the remote one.
+    pub exchanges: [Exchange; 2],
     /// SPIs of its IKE security associations, the latest first: initiator's, responder's.
     pub spis: [(u64, u64); 4],
     gateway: u32,
@@ -155,7 +157,7 @@ impl Tunnel {
         sent_at: Tick(0),
         bound_at: Tick(0),
         rebound: false,
-        exchange: Exchange { message: 0, step: 0, from_inside: false },
+        exchanges: [Exchange { initiator: 0, message: 0, kind: 0, step: 0 }; 2],
         spis: [(0, 0); 4],
         gateway: NONE,
         next: NONE,

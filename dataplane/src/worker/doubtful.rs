@@ -7,9 +7,9 @@ use std::net::Ipv4Addr;
 /// Longer than an IKE message is behind the packets that it announces, shorter than anybody's patience.
 const WAIT_MS: u32 = 100;
 /// Packets that wait, a worker.
-const CAPACITY: usize = 64;
+const CAPACITY: usize = 128;
 /// Of one server at one outside address.
-const PER_GATEWAY: usize = 8;
+const PER_GATEWAY: usize = 32;
 
 struct Doubt<B> {
     due: Tick,

@@ -43,7 +43,7 @@ const WAITERS_PER_TICK: usize = 8;
 /// Overdue fragments and their datagrams given up in a millisecond.
 const FRAGMENTS_PER_TICK: usize = 64;
 /// Packets whose owner did not become clear, judged in a millisecond.
-const DOUBTS_PER_TICK: usize = 64;
+const DOUBTS_PER_TICK: usize = 128;
 /// Held SYNs answered in a millisecond.
 const SYNS_PER_TICK: usize = 64;
 

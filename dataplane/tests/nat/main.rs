@@ -23,5 +23,6 @@ mod refusals;
 mod tcp;
 mod timers;
 mod transcript;
+mod tunnels;
 mod vpn;
 mod workers;

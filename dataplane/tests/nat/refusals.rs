@@ -69,7 +69,7 @@ pub(crate) fn all() -> Vec<Story> {
                 |l| {
                     l.put(INSIDE, Frame::esp(A, X, 1000, 1));
                     l.put(INSIDE, Frame::esp(B, X, 1001, 1));
-                    l.put_all(OUTSIDE, (0..9).map(|n| Frame::esp(X, P, 2000, n)));
+                    l.put_all(OUTSIDE, (0..33).map(|n| Frame::esp(X, P, 2000, n)));
                 },
             )
         }),
