@@ -19,6 +19,8 @@ mod mapping;
 mod outcome;
 mod page;
 mod pptp;
+mod pptp_limits;
+mod pptp_stream;
 mod refusals;
 mod tcp;
 mod timers;

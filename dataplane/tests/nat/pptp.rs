@@ -9,7 +9,7 @@ use std::net::SocketAddrV4;
 use testkit::{ACK, FIN, Flags, Frame, IntoEndpoint, PSH, RST, SYN, Seen, Transport, endpoint, pptp};
 
 /// Call IDs are random, and so is what is compared over several workers.
-fn lab() -> Lab {
+pub(crate) fn lab() -> Lab {
     Lab::new().off_the_record()
 }
 
@@ -33,7 +33,12 @@ impl Control {
 
     /// An outside client connects to an inside server.
     #[track_caller]
-    fn serve(lab: &mut Lab, remote: impl IntoEndpoint, outside: impl IntoEndpoint, inside: impl IntoEndpoint) -> Self {
+    pub(crate) fn serve(
+        lab: &mut Lab,
+        remote: impl IntoEndpoint,
+        outside: impl IntoEndpoint,
+        inside: impl IntoEndpoint,
+    ) -> Self {
         let (inside, remote, outside) = (endpoint(inside), endpoint(remote), endpoint(outside));
         lab.back(Frame::tcp(remote, outside).flags(SYN).seq(5000).ack(0));
         lab.out(Frame::tcp(inside, remote).flags(SYN | ACK).seq(1000).ack(5001));
@@ -46,7 +51,7 @@ impl Control {
         Frame::tcp(self.inside, self.remote).seq(seq).ack(ack).flags(PSH | ACK).payload(payload.to_vec())
     }
 
-    fn frame_in(&self, payload: &[u8]) -> Frame<'static> {
+    pub(crate) fn frame_in(&self, payload: &[u8]) -> Frame<'static> {
         let [ack, seq] = self.next;
         Frame::tcp(self.remote, self.outside).seq(seq).ack(ack).flags(PSH | ACK).payload(payload.to_vec())
     }
@@ -81,7 +86,7 @@ impl Control {
 
     /// GRE passes both ways.
     #[track_caller]
-    fn carries(&self, lab: &mut Lab, ours: u16, translated: u16, theirs: u16) {
+    pub(crate) fn carries(&self, lab: &mut Lab, ours: u16, translated: u16, theirs: u16) {
         let seen = lab.put(INSIDE, gre(*self.inside.ip(), *self.remote.ip(), theirs)).only(OUTSIDE);
         assert_eq!((seen.source.ip(), call(&seen)), (self.outside.ip(), theirs));
         let seen = lab.put(OUTSIDE, gre(*self.remote.ip(), *self.outside.ip(), translated)).only(INSIDE);
@@ -89,16 +94,16 @@ impl Control {
     }
 }
 
-fn gre(from: impl IntoEndpoint, to: impl IntoEndpoint, id: u16) -> Frame<'static> {
+pub(crate) fn gre(from: impl IntoEndpoint, to: impl IntoEndpoint, id: u16) -> Frame<'static> {
     Frame::gre(from, to, id).gre_seq(9).gre_ack(8).payload(b"ppp".to_vec())
 }
 
-fn id_at(message: &[u8], at: usize) -> u16 {
+pub(crate) fn id_at(message: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([message[at], message[at + 1]])
 }
 
 /// The Call ID of a GRE packet.
-fn call(seen: &Seen) -> u16 {
+pub(crate) fn call(seen: &Seen) -> u16 {
     match &seen.transport {
         Transport::Gre(g) => g.call_id,
         other => panic!("no GRE: {other:?}"),
@@ -197,16 +202,16 @@ fn a_server_may_call_its_client() {
 }
 
 /// P:1723 → B:1723.
-fn server_inside() -> Lab {
+pub(crate) fn server_inside(workers: u8) -> Lab {
     let forward =
         Forward { proto: Proto::TCP, outside: addr(P), ports: 1723..=1723, inside: addr(B), inside_port: 1723 };
-    Lab::with(|p| p.forwards = vec![forward]).off_the_record()
+    Lab::over(workers, |p| p.forwards = vec![forward]).off_the_record()
 }
 
 // Row 65: RFC 2637: the same rule by ownership, the other way round
 #[test]
 fn a_server_inside_serves_clients_outside_behind_a_forward() {
-    let mut lab = server_inside();
+    let mut lab = server_inside(crate::workers::count());
     for (client, theirs) in [(X, 3), (Y, 3)] {
         let mut c = Control::serve(&mut lab, (client, 4000), (P, 1723), (B, 1723));
         assert_eq!(c.hears(&mut lab, &pptp::outgoing_call_request(theirs)), pptp::outgoing_call_request(theirs));

@@ -24,8 +24,8 @@ use std::net::Ipv4Addr;
 
 /// Calls of one control connection at once.
 const CALLS: u16 = 64;
-/// Pages tried for a free one.
-const TRIES: u32 = 64;
+/// Most bytes that a SYN carries and its answer may acknowledge [RFC 7413].
+const MOST_WITH_SYN: u32 = 1 << 16;
 /// Lowest page: identifiers below 1024 are not used, as the ports of these numbers are dealt out more finely.
 const FIRST_PAGE: u8 = 4;
 
@@ -57,21 +57,33 @@ impl Nat {
         let Some(s) = self.sessions.get(session).copied() else { return Ok(()) };
         let ends = (s.inside, s.outside, s.remote);
         let syn = segment.flags & SYN != 0;
-        let begins = syn && (before.is_beginning() || before == tcp::State::Closed || before == tcp::State::Reset);
-        let anew = begins && segment.flags & ACK == 0 && by == s.opener();
+        // `track` has judged it: a SYN inside a connection is no beginning, and the end host does not read what it
+        // carries.
+        let begins = syn && s.state.is_beginning();
+        if syn && !begins {
+            return Ok(());
+        }
+        let opens = begins && segment.flags & ACK == 0 && by == s.opener();
         let known = self.vpn.connections.find(session);
+        let first = known.and_then(|id| self.vpn.connections.get(id)).map(|c| c.first);
+        let resent = before.is_beginning() && first == Some(segment.seq);
         let connection = match known {
-            Some(id) if anew => {
-                // The same ends begin again, or a lost SYN comes anew: nothing of before holds.
+            Some(id) if opens && !resent => {
+                // The same ends begin again: nothing of before holds.
                 self.end_calls(id);
                 self.vpn.connections.close(id);
-                self.vpn.connections.open(session)
+                self.vpn.connections.open(session, s.opener(), segment.seq)
             }
             Some(id) => Some(id),
-            None if anew => self.vpn.connections.open(session),
+            None if opens => self.vpn.connections.open(session, s.opener(), segment.seq),
             // Picked up in the middle: it passes as any connection does, and no call can be made by it.
             None => return Ok(()),
         };
+        // What answers another SYN is forged, or of old: its numbers are not the connection's.
+        let answers = begins && segment.flags & ACK != 0 && by != s.opener();
+        if answers && first.is_some_and(|first| segment.ack.wrapping_sub(first).wrapping_sub(1) > MOST_WITH_SYN) {
+            return Ok(());
+        }
         let Some(connection) = connection else { return Err(DropReason::TunnelTableFull) };
         // Taken out, as it asks about calls, which are ours.
         let Some(c) = self.vpn.connections.get_mut(connection) else { return Ok(()) };
@@ -135,8 +147,8 @@ impl Book<'_> {
             return Some(known);
         }
         let mut spare = None;
-        for _ in 0..TRIES {
-            let [page, low, ..] = self.nat.random().to_le_bytes();
+        let [start, low, ..] = self.nat.random().to_le_bytes();
+        for page in (0..=u8::MAX).map(|n| start.wrapping_add(n)) {
             let id = u16::from_be_bytes([page, low]);
             if page < FIRST_PAGE || self.nat.rules.sharding.of_port(id) != self.nat.me {
                 continue;
@@ -158,6 +170,17 @@ impl Book<'_> {
         self.map(high, page)
     }
 
+    /// A page is full, and none of this connection's calls is on it: the next try gets another.
+    fn leave_page(&mut self, ours: u16) {
+        let [high, _] = ours.to_be_bytes();
+        if self.call(|t| t.ours.to_be_bytes().first() == Some(&high)).is_none()
+            && let Some(c) = self.nat.vpn.connections.get_mut(self.connection)
+            && let Some(page) = c.pages_out.get_mut(usize::from(high))
+        {
+            *page = 0;
+        }
+    }
+
     fn map(&mut self, high: u8, page: u8) -> Option<u8> {
         let c = self.nat.vpn.connections.get_mut(self.connection)?;
         *c.pages_out.get_mut(usize::from(high))? = page;
@@ -177,7 +200,10 @@ impl Book<'_> {
             let key = self.inward(u16::from_be_bytes([page, *low]));
             self.nat.sessions.find(&key, Direction::In).is_none()
         });
-        let low = free.ok_or(DropReason::PptpCallRefused)?;
+        let Some(low) = free else {
+            self.leave_page(ours);
+            return Err(DropReason::PptpCallRefused);
+        };
         let translated = u16::from_be_bytes([page, low]);
         let nat = &mut *self.nat;
         let id = nat.open_tunnel(Kind::Pptp, (inside, outside, remote), Direction::Out, self.now)?;
@@ -239,18 +265,23 @@ impl Book<'_> {
         match (id, theirs) {
             (Some(id), Some(theirs)) if result == RESULT_OK => self.connect(id, theirs),
             (Some(id), _) => self.nat.end_tunnel(id),
-            (None, _) => self.nat.counters.count(Event::PptpUnknownCalls, 1),
+            (None, _) => self.unknown(),
         }
+    }
+
+    fn unknown(&self) {
+        self.nat.counters.count(Event::PptpUnknownCalls, 1);
     }
 }
 
 impl CallBook for Book<'_> {
     fn high(&mut self, way: Way, message: u8, high: u8) -> Option<u8> {
         match way {
+            Way::Out if opens(message) => self.page(high),
+            // No call has such an identifier where there is no page; nothing needs to be right then.
             Way::Out => {
-                let page = self.page(high);
-                // About a call that is none, nothing needs to be right.
-                if page.is_none() && !opens(message) { Some(high) } else { page }
+                let c = self.nat.vpn.connections.get(self.connection)?;
+                c.pages_out.get(usize::from(high)).map(|&page| if page == 0 { high } else { page })
             }
             Way::In => {
                 let c = self.nat.vpn.connections.get(self.connection)?;
@@ -296,45 +327,34 @@ impl CallBook for Book<'_> {
 
     fn heard(&mut self, way: Way, m: &Message) {
         self.nat.counters.count(Event::PptpMessages, 1);
-        let ours = |id: Option<u16>| move |t: &crate::passthrough::tunnel::Tunnel| Some(t.ours) == id;
-        let translated = |id: Option<u16>| move |t: &crate::passthrough::tunnel::Tunnel| Some(t.translated) == id;
-        let theirs =
-            |id: Option<u16>| move |t: &crate::passthrough::tunnel::Tunnel| t.theirs.is_some() && t.theirs == id;
+        // The receiver's own identifier says most; where there is none, the sender's does [RFC 2637 §2.13].
+        let id = match (way, m.own, m.peer) {
+            (Way::Out, Some(own), _) => self.call(|t| t.ours == own),
+            (Way::Out, None, Some(peer)) => self.call(|t| t.theirs == Some(peer)),
+            (Way::In, _, Some(peer)) => self.call(|t| t.translated == peer),
+            (Way::In, Some(own), None) => self.call(|t| t.theirs == Some(own)),
+            (_, None, None) => None,
+        };
         match (way, m.kind) {
             (Way::Out, kind::OUTGOING_CALL_REQUEST | kind::INCOMING_CALL_REQUEST) => {
                 // A resend, or the identifier anew: the next reply says which.
-                if let Some(t) = self.call(ours(m.own)).and_then(|id| self.nat.vpn.tunnels.get_mut(id)) {
+                if let Some(t) = id.and_then(|id| self.nat.vpn.tunnels.get_mut(id)) {
                     t.half_at = self.now;
                 }
             }
-            (Way::Out, kind::OUTGOING_CALL_REPLY | kind::INCOMING_CALL_REPLY) => {
-                let id = self.call(ours(m.own));
-                self.replied(id, m.peer, m.result);
+            (_, kind::OUTGOING_CALL_REPLY | kind::INCOMING_CALL_REPLY) => {
+                self.replied(id, if way == Way::Out { m.peer } else { m.own }, m.result);
             }
-            (Way::In, kind::OUTGOING_CALL_REPLY | kind::INCOMING_CALL_REPLY) => {
-                let id = self.call(translated(m.peer));
-                self.replied(id, m.own, m.result);
-            }
-            (Way::Out, kind::CALL_CLEAR_REQUEST) => {
-                if let Some(id) = self.call(ours(m.own)) {
-                    self.closing(id);
-                }
-            }
-            (Way::In, kind::CALL_CLEAR_REQUEST) => {
-                if let Some(id) = self.call(theirs(m.own)) {
-                    self.closing(id);
-                }
-            }
-            (Way::Out, kind::CALL_DISCONNECT_NOTIFY) => {
-                if let Some(id) = self.call(ours(m.own)) {
-                    self.nat.end_tunnel(id);
-                }
-            }
-            // The server's own identifier, so that it can be sent before ours is known [RFC 2637 §2.13].
-            (Way::In, kind::CALL_DISCONNECT_NOTIFY) => {
-                if let Some(id) = self.call(theirs(m.own)) {
-                    self.nat.end_tunnel(id);
-                }
+            (_, kind::CALL_CLEAR_REQUEST) => match id {
+                Some(id) => self.closing(id),
+                None => self.unknown(),
+            },
+            (_, kind::CALL_DISCONNECT_NOTIFY) => match id {
+                Some(id) => self.nat.end_tunnel(id),
+                None => self.unknown(),
+            },
+            (_, kind::INCOMING_CALL_CONNECTED | kind::WAN_ERROR_NOTIFY | kind::SET_LINK_INFO) if id.is_none() => {
+                self.unknown();
             }
             (_, kind::STOP_REQUEST | kind::STOP_REPLY) => self.nat.end_calls(self.connection),
             (Way::In, kind::START_REPLY) if m.result == RESULT_CHANNEL_EXISTS => {

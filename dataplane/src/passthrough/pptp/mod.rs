@@ -10,6 +10,7 @@ pub mod stream;
 use super::tunnel::{Tunnel, TunnelId, Tunnels};
 use crate::flow::index::{Hasher, Index};
 use crate::flow::session::SessionId;
+use crate::types::Direction;
 use stream::{Edits, Follower};
 
 const NONE: u32 = u32::MAX;
@@ -26,21 +27,21 @@ pub struct Connection {
     pub pages_in: [u8; 256],
     /// Its calls.
     pub calls: u16,
-    /// It was closed, and waits for its session's end or a new beginning.
-    pub over: bool,
+    /// Sequence number of the SYN that opened it.
+    pub first: u32,
     head: u32,
     next_free: u32,
 }
 
 impl Connection {
-    fn new(session: SessionId) -> Self {
+    const fn new(session: SessionId, first: u32) -> Self {
         Self {
             follower: Follower::new(),
             session,
             pages_out: [0; 256],
             pages_in: [0; 256],
             calls: 0,
-            over: false,
+            first,
             head: NONE,
             next_free: NONE,
         }
@@ -53,6 +54,7 @@ pub struct Connections {
     index: Index,
     hasher: Hasher,
     free: u32,
+    len: usize,
     /// What is to be changed in the segment being judged.
     pub edits: Edits,
 }
@@ -64,13 +66,14 @@ impl Connections {
         let n = u32::try_from(capacity).unwrap_or(u32::MAX - 1);
         let row = |i: u32| Connection {
             next_free: if i + 1 == n { NONE } else { i + 1 },
-            ..Connection::new(SessionId(NONE))
+            ..Connection::new(SessionId(NONE), 0)
         };
         Self {
             rows: (0..n).map(row).collect(),
             index: Index::new(capacity),
             hasher: Hasher::new(seed ^ 0x5050_5450),
             free: if n == 0 { NONE } else { 0 },
+            len: 0,
             edits: Edits::default(),
         }
     }
@@ -108,13 +111,19 @@ impl Connections {
         self.get(id).map(|c| c.session)
     }
 
-    /// A new connection; `None` when there is no room.
-    pub fn open(&mut self, session: SessionId) -> Option<u32> {
+    /// A new connection, whose SYN by `opener` has the number `first`; `None` when there is no room. What strangers
+    /// open leaves a quarter to inside hosts.
+    pub fn open(&mut self, session: SessionId, opener: Direction, first: u32) -> Option<u32> {
         let slot = self.free;
+        let most = self.rows.len() - if opener == Direction::In { self.rows.len() / 4 } else { 0 };
+        if self.len >= most {
+            return None;
+        }
         let next = self.rows.get(slot as usize)?.next_free;
         self.index.insert(self.hash(session), slot).ok()?;
         self.free = next;
-        *self.rows.get_mut(slot as usize)? = Connection::new(session);
+        self.len += 1;
+        *self.rows.get_mut(slot as usize)? = Connection::new(session, first);
         Some(slot)
     }
 
@@ -122,6 +131,7 @@ impl Connections {
     pub fn close(&mut self, id: u32) {
         let Some(session) = self.session(id) else { return };
         self.index.remove(self.hash(session), id);
+        self.len = self.len.saturating_sub(1);
         if let Some(c) = self.rows.get_mut(id as usize) {
             c.session = SessionId(NONE);
             c.next_free = std::mem::replace(&mut self.free, id);
