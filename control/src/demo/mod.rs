@@ -13,6 +13,7 @@ mod cast;
 mod chance;
 mod far;
 mod latency;
+mod rivals;
 mod screen;
 mod sim;
 mod stations;
@@ -54,7 +55,8 @@ pub(crate) struct Demo {
     /// Both have: `seconds`; `out` and `in`, each with `packets`, `bytes`, `packets_per_second`, `bits_per_second` and
     /// `latency_us` (`p50`, `p99`, `p99_9`, `max`); `sessions`, `sessions_opened_per_second`, `mappings`; `handed_over`
     /// (packets from worker to worker); `drops` by reason; `strays` (frames that belong to no conversation);
-    /// `tcp_retransmitted`; `conversations` by kind, each with `started`, `verified`, `failed` and `lost` (fell silent
+    /// `tcp_retransmitted`; `pptp_retransmitted`; `esp_misled` (ESP packets that first came to another client of the same
+    /// gateway that waited too); `conversations` by kind, each with `started`, `verified`, `failed` and `lost` (fell silent
     /// while the dataplane dropped packets for want of capacity).
     ///
     /// In the summary, rates and latencies are those of the whole run, and there are also `ok`, `workers`, `faults` (in

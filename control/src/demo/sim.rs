@@ -30,6 +30,12 @@ const WEIGHTS: &[(Kind, usize)] = &[
     (Kind::Hairpin, 2),
     (Kind::Punch, 2),
     (Kind::Stranger, 2),
+    (Kind::Pptp, 1),
+    (Kind::Ipsec, 1),
+    (Kind::L2tp, 1),
+    (Kind::L2tpV3, 1),
+    (Kind::OpenVpn, 1),
+    (Kind::WireGuard, 1),
     (Kind::Arp, 1),
 ];
 /// A conversation in which nothing happened for so long has failed.
@@ -61,6 +67,8 @@ pub(super) struct Sim {
     pub(super) latency: Latency,
     /// The dataplane has dropped packets for want of capacity, so that silence proves nothing.
     pub(super) overloaded: bool,
+    /// How often each kind is.
+    pub(super) weights: &'static [(Kind, usize)],
     stations: Stations,
     live: HashMap<u32, Live>,
     pieces: HashMap<Datagram, (Duration, Vec<Vec<u8>>)>,
@@ -80,6 +88,7 @@ impl Sim {
             tally: Tally::default(),
             latency: Latency::new(ticks_per_second),
             overloaded: false,
+            weights: WEIGHTS,
             stations: Stations::default(),
             live: HashMap::new(),
             pieces: HashMap::new(),
@@ -127,8 +136,8 @@ impl Sim {
     }
 
     fn start(&mut self) {
-        let mut left = self.world.chance.below(WEIGHTS.iter().map(|(_, w)| w).sum());
-        let kind = WEIGHTS.iter().find(|(_, w)| {
+        let mut left = self.world.chance.below(self.weights.iter().map(|(_, w)| w).sum());
+        let kind = self.weights.iter().find(|(_, w)| {
             let here = left < *w;
             left = left.saturating_sub(*w);
             here
@@ -247,6 +256,8 @@ impl Sim {
         let (started, lost_packets, wrong) = self.traffic.verdict();
         tally.bulk(started, lost_packets, self.traffic.lossy(), &wrong, self.overloaded, at_the_end);
         tally.retransmitted = self.world.retransmitted;
+        tally.resent = self.world.resent;
+        (tally.misled, tally.retold) = (self.world.misled, self.world.retold);
         tally.bulk_home = self.traffic.home;
         if at_the_end {
             for (id, live) in self.live.iter().filter(|(_, l)| l.ended.is_none()) {

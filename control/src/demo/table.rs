@@ -64,7 +64,7 @@ impl Line {
 }
 
 /// The bar and the whole table while it runs, for a terminal of this width and height: a low one has no
-/// blank lines and the drops in one.
+/// blank lines, two VPNs in one, and the drops in one.
 pub(super) fn live(
     moment: &Moment,
     rates: &Rates,
@@ -85,15 +85,16 @@ pub(super) fn live(
         let _ = write!(state, "   handed between workers {}", grouped(moment.handed));
     }
     lines.push(Line::new(Style::Plain, state));
-    lines.push(Line::default());
-    lines.extend(conversations(moment));
-    lines.push(Line::default());
-    let all = drops(moment);
-    if lines.len() + all.len() < height {
-        lines.extend(all);
+    let (all, kinds) = (drops(moment), conversations(moment));
+    if lines.len() + kinds.len() + all.len() + 2 < height {
+        for part in [kinds, all] {
+            lines.push(Line::default());
+            lines.extend(part);
+        }
         return lines;
     }
     lines.retain(|line| !line.0.is_empty());
+    lines.extend(folded(moment));
     let drops = moment.drops.iter().map(|(reason, n)| format!("{} {}", reason.label(), grouped(*n)));
     lines.push(Line::new(Style::Plain, format!("drops: {}", drops.collect::<Vec<_>>().join(", "))));
     lines
@@ -144,6 +145,31 @@ pub(super) fn conversations(moment: &Moment) -> Vec<Line> {
         lines.push(row(kind.title(), tally.of(kind), Style::Plain));
     }
     lines.push(row("all", tally.sum(), Style::Bold));
+    lines
+}
+
+/// The same, with VPNs two in a line: verified of started.
+fn folded(moment: &Moment) -> Vec<Line> {
+    let tally = &moment.snapshot.tally;
+    let cells: Vec<_> = Kind::ALL.iter().filter(|kind| kind.is_vpn()).map(|&kind| (kind, tally.of(kind))).collect();
+    let mut lines = conversations(moment);
+    let all = lines.pop();
+    let mut kinds = Kind::ALL.iter();
+    // The head stays, and each row whose kind is not folded.
+    let mut head = true;
+    lines.retain(|_| std::mem::take(&mut head) || kinds.next().is_some_and(|kind| !kind.is_vpn()));
+    lines.extend(cells.chunks(2).map(|pair| {
+        pair.iter().fold(Line::default(), |line, &(kind, count)| {
+            let style = match count {
+                c if c.failed > 0 => Style::Bad,
+                c if c.started > 0 && c.verified == c.started => Style::Good,
+                _ => Style::Plain,
+            };
+            let of = format!("{} of {}", grouped(count.verified), grouped(count.started));
+            line.and(Style::Plain, format!("{:<28}", kind.title())).and(style, format!("{of:<12}"))
+        })
+    }));
+    lines.extend(all);
     lines
 }
 
@@ -236,6 +262,12 @@ mod tests {
         let size = (80, 24);
         let lines = live(&moment, &Rates::default(), Duration::from_secs(10), 2, size);
         assert!(lines.len() < size.1, "{}", lines.len());
+        let shown: Vec<_> = lines.iter().map(|l| l.render(200, false)).collect();
+        for &kind in Kind::ALL {
+            let cell = format!("{:<28}", kind.title());
+            assert_eq!(shown.iter().filter(|l| l.contains(&cell)).count(), 1, "{}", kind.title());
+        }
+        assert!(shown.iter().all(|l| l.chars().count() <= 90), "{shown:#?}");
         assert_eq!(lines.last().unwrap().render(80, false), "drops: filtered 7, handoff_full 2, land 1, too_big 1");
         assert!(traffic(&moment, &Rates::default()).iter().all(|l| l.render(200, false).chars().count() == 80));
     }

@@ -40,6 +40,11 @@ pub(super) struct Tally {
     pub(super) strays: u64,
     /// TCP segments sent again.
     pub(super) retransmitted: u64,
+    /// Segments of PPTP control connections sent again.
+    pub(super) resent: u64,
+    /// ESP packets that went to another client first where several waited at once, and what was said again for it.
+    pub(super) misled: u64,
+    pub(super) retold: u64,
     /// Bulk packets that arrived at both ends, and that did not.
     pub(super) bulk_home: u64,
     pub(super) bulk_lost: u64,

@@ -31,9 +31,18 @@ pub(super) struct Moment {
     pub(super) drops: Vec<(DropReason, u64)>,
 }
 
-/// Drops that the demo provokes: strangers, the first punch, TTL 1, a packet too big.
+/// Drops that the demo provokes: strangers, the first punch, TTL 1, a packet too big; GRE after the end of its call, and
+/// PPTP's control segments out of order, as each frame takes a queue by chance.
 pub(super) fn is_meant(reason: DropReason) -> bool {
-    matches!(reason, DropReason::Filtered | DropReason::Unsolicited | DropReason::TtlExceeded | DropReason::TooBig)
+    matches!(
+        reason,
+        DropReason::Filtered
+            | DropReason::Unsolicited
+            | DropReason::TtlExceeded
+            | DropReason::TooBig
+            | DropReason::GreNoCall
+            | DropReason::PptpOutOfOrder
+    )
 }
 
 /// Drops for want of capacity: what they took may be missing somewhere, and nothing else is wrong.
@@ -182,6 +191,8 @@ pub(super) fn json(moment: &Moment, rates: &Rates) -> Value {
         "drops": drops,
         "strays": snapshot.tally.strays,
         "tcp_retransmitted": snapshot.tally.retransmitted,
+        "pptp_retransmitted": snapshot.tally.resent,
+        "esp_misled": snapshot.tally.misled,
         "conversations": conversations,
     })
 }

@@ -2,11 +2,12 @@
 
 use super::cast::{self, Cast, RouterMacs};
 use super::chance::Chance;
+use super::rivals::{Rivals, Who};
 use dataplane::types::Side;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
-use testkit::{Frame, Mac};
+use testkit::{Frame, Mac, protocol};
 
 /// A mapping that was not seen for so long may have ended: the shortest time-out, ICMP's.
 const MAPPING_LASTS: Duration = Duration::from_secs(55);
@@ -15,6 +16,9 @@ const EPHEMERAL: (u16, u16) = (20_000, 60_000);
 
 /// A frame on its way to the router.
 pub(super) type Sent = (Side, Vec<u8>);
+
+/// A PPTP call as its server knows it: the outside address, the server, and the client's Call ID as it shows.
+pub(super) type Call = (Ipv4Addr, Ipv4Addr, u16);
 
 /// See the module.
 pub(super) struct World {
@@ -28,9 +32,21 @@ pub(super) struct World {
     pub(super) router: RouterMacs,
     /// TCP segments sent again.
     pub(super) retransmitted: u64,
+    /// Segments of PPTP control connections sent again, as the router may shorten or refuse what it cannot translate yet.
+    pub(super) resent: u64,
+    /// Who waits for a gateway's first ESP packet.
+    pub(super) rivals: Rivals,
+    /// Clients may set up ESP with a gateway in the same moment.
+    pub(super) hasty: bool,
+    /// ESP packets that came to another client than theirs, where nothing told the router whose they are.
+    pub(super) misled: u64,
+    /// Packets that a client of such a gateway sent again.
+    pub(super) retold: u64,
+    calls: HashMap<Call, Who>,
     next_port: HashMap<Ipv4Addr, u16>,
     next_ip_id: u16,
-    mapped: HashMap<(u8, SocketAddrV4), (SocketAddrV4, Duration)>,
+    /// By protocol and inside endpoint, and for IKE by server.
+    mapped: HashMap<(u8, SocketAddrV4, Option<Ipv4Addr>), (SocketAddrV4, Duration)>,
     owners: HashMap<(u8, SocketAddrV4), (SocketAddrV4, Duration)>,
     paired: HashMap<Ipv4Addr, Ipv4Addr>,
 }
@@ -44,6 +60,12 @@ impl World {
             out: Vec::new(),
             router: HashMap::new(),
             retransmitted: 0,
+            resent: 0,
+            rivals: Rivals::default(),
+            hasty: false,
+            misled: 0,
+            retold: 0,
+            calls: HashMap::new(),
             next_port: HashMap::new(),
             next_ip_id: 1,
             mapped: HashMap::new(),
@@ -91,9 +113,40 @@ impl World {
         }
     }
 
-    /// An inside endpoint shows outside as `outside`. Whether that is what a NAT owes it: an address of the pool, the same
-    /// for all of the host's traffic [RFC 4787 REQ-2], the same endpoint whomever it talks to [REQ-1], and nobody else's.
-    pub(super) fn sees(&mut self, protocol: u8, inside: SocketAddrV4, outside: SocketAddrV4) -> Result<(), String> {
+    /// So many hosts, behind one outside address as far as that is known.
+    pub(super) fn neighbours(&mut self, count: usize) -> Vec<Ipv4Addr> {
+        let mut hosts = self.cast.hosts.clone();
+        self.chance.shuffle(&mut hosts);
+        let shared = hosts.first().and_then(|first| self.paired.get(first)).copied();
+        hosts.sort_by_key(|host| shared.is_some() && self.paired.get(host).copied() != shared);
+        hosts.truncate(count);
+        hosts
+    }
+
+    /// A number that is not 0, of those that peers choose.
+    pub(super) fn number(&mut self) -> u16 {
+        (self.chance.next() as u16).max(1)
+    }
+
+    /// A server learns the Call ID of a client: never 0, and of no other call that it has from that address.
+    pub(super) fn claim_call(&mut self, call: Call, who: Who) -> Result<(), String> {
+        let (outside, server, id) = call;
+        if id == 0 {
+            return Err(format!("{server} is called from {outside} with Call ID 0"));
+        }
+        match self.calls.insert(call, who) {
+            Some(other) if other != who => Err(format!("{server} has two calls with Call ID {id} from {outside}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// That call is over.
+    pub(super) fn release_call(&mut self, call: Call) {
+        self.calls.remove(&call);
+    }
+
+    /// A host shows outside as an address, where there are no ports: one of the pool, and always the same.
+    pub(super) fn shows(&mut self, inside: SocketAddrV4, outside: SocketAddrV4) -> Result<(), String> {
         if !self.cast.pool.contains(outside.ip()) {
             return Err(format!("{inside} shows as {outside}, which is not in the pool"));
         }
@@ -101,9 +154,32 @@ impl World {
         if paired != *outside.ip() {
             return Err(format!("{inside} shows as {outside}, but its host showed as {paired} before"));
         }
+        Ok(())
+    }
+
+    /// An inside endpoint shows outside as `outside`. Whether that is what a NAT owes it: an address of the pool, the same
+    /// for all of the host's traffic [RFC 4787 REQ-2], the same endpoint whomever it talks to [REQ-1], and nobody else's.
+    pub(super) fn sees(&mut self, protocol: u8, inside: SocketAddrV4, outside: SocketAddrV4) -> Result<(), String> {
+        self.maps((protocol, inside, None), outside)
+    }
+
+    /// The same for IKE between ports 500, which belongs to the worker that has the server's ESP: the host's endpoint is
+    /// the same whenever it talks to that server, and one for each worker altogether. Nobody else's, as always.
+    pub(super) fn sees_ike(
+        &mut self,
+        inside: SocketAddrV4,
+        server: Ipv4Addr,
+        outside: SocketAddrV4,
+    ) -> Result<(), String> {
+        self.maps((protocol::UDP, inside, Some(server)), outside)
+    }
+
+    fn maps(&mut self, key: (u8, SocketAddrV4, Option<Ipv4Addr>), outside: SocketAddrV4) -> Result<(), String> {
+        let (protocol, inside, _) = key;
+        self.shows(inside, outside)?;
         let now = self.now;
         let fresh = |seen: &(SocketAddrV4, Duration)| now.saturating_sub(seen.1) < MAPPING_LASTS;
-        if let Some((before, _)) = self.mapped.get(&(protocol, inside)).filter(|s| fresh(s) && s.0 != outside) {
+        if let Some((before, _)) = self.mapped.get(&key).filter(|s| fresh(s) && s.0 != outside) {
             return Err(format!("{inside} shows as {outside}, and as {before} before"));
         }
         if let Some((owner, _)) = self.owners.get(&(protocol, outside)).filter(|s| fresh(s) && s.0 != inside) {
@@ -113,7 +189,7 @@ impl World {
             self.mapped.retain(|_, seen| fresh(seen));
             self.owners.retain(|_, seen| fresh(seen));
         }
-        self.mapped.insert((protocol, inside), (outside, now));
+        self.mapped.insert(key, (outside, now));
         self.owners.insert((protocol, outside), (inside, now));
         Ok(())
     }
@@ -141,6 +217,12 @@ mod tests {
         assert!(w.sees(17, a, end("203.0.113.3:5002")).unwrap_err().contains("before"), "endpoint-independent");
         assert!(w.sees(17, b, end("203.0.113.3:5000")).unwrap_err().contains("10:5000's"), "no overloading");
         assert!(w.sees(6, a, end("203.0.113.2:5000")).unwrap_err().contains("its host"), "paired");
+        let (ike, one, two) = (end("192.168.1.10:500"), [198, 51, 100, 10].into(), [198, 51, 100, 11].into());
+        w.sees_ike(ike, one, end("203.0.113.3:600")).unwrap();
+        w.sees_ike(ike, two, end("203.0.113.3:700")).unwrap();
+        assert!(w.sees_ike(ike, one, end("203.0.113.3:700")).unwrap_err().contains("before"), "one for a server");
+        let other = end("192.168.1.12:500");
+        assert!(w.sees_ike(other, one, end("203.0.113.3:600")).unwrap_err().contains("10:500's"), "no overloading");
         w.now = Duration::from_secs(60);
         w.sees(17, a, end("203.0.113.3:5002")).unwrap();
     }

@@ -22,7 +22,7 @@ impl Pieces {
     pub(super) fn new(id: u32, world: &mut World) -> Self {
         let (host, server) = world.cast.pair(&mut world.chance);
         let lengths = [2000 + world.chance.below(3000), 2000 + world.chance.below(3000)];
-        Self { id, host: world.endpoint(host), server: SocketAddrV4::new(server, 500), arrived: 0, lengths }
+        Self { id, host: world.endpoint(host), server: SocketAddrV4::new(server, 2049), arrived: 0, lengths }
     }
 }
 

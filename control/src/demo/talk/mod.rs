@@ -4,15 +4,28 @@
 //! that came through the router and was recognised as this conversation's by what the router does not touch, whoever
 //! it was delivered to. So a packet at the wrong host is seen as just that.
 
+mod avp;
 mod dgram;
 mod echo;
 mod fragments;
+mod ipsec;
+mod l2tp;
+mod l2tpv3;
+mod openvpn;
 mod path;
+#[cfg(test)]
+mod perfect;
+mod pptp;
 mod punch;
 mod stranger;
+mod stream;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod tunnel;
+#[cfg(test)]
+mod vpn_tests;
+mod wireguard;
 
 use super::chance;
 use super::world::World;
@@ -69,8 +82,27 @@ kinds! {
     Punch = "hole_punch", "hole punching";
     /// Packets that nobody asked for.
     Stranger = "stranger", "strangers kept out";
+    /// Calls of several clients to one server, all with the same Call ID.
+    Pptp = "pptp", "PPTP: clients, one Call ID";
+    /// IKE and ESP of several clients with one gateway, keys changed.
+    Ipsec = "ipsec", "IKE, ESP: clients, rekey";
+    /// Tunnels of several clients from one port.
+    L2tp = "l2tp", "L2TP: clients, port 1701";
+    /// Sessions of several clients without ports.
+    L2tpV3 = "l2tpv3", "L2TPv3 over IP: clients";
+    /// Several clients of one server.
+    OpenVpn = "openvpn", "OpenVPN: clients";
+    /// Several clients of one server, which moves.
+    WireGuard = "wireguard", "WireGuard: clients, roaming";
     /// A flow of many packets.
     Bulk = "bulk", "bulk UDP flows";
+}
+
+impl Kind {
+    /// Whether it is a VPN's.
+    pub(in crate::demo) const fn is_vpn(self) -> bool {
+        matches!(self, Self::Pptp | Self::Ipsec | Self::L2tp | Self::L2tpV3 | Self::OpenVpn | Self::WireGuard)
+    }
 }
 
 /// A frame that came through the router.
@@ -140,6 +172,12 @@ pub(in crate::demo) fn cast(kind: Kind, id: u32, world: &mut World) -> Option<Bo
         Kind::Fragments => Box::new(fragments::Pieces::new(id, world)),
         Kind::Punch => Box::new(punch::Punch::new(id, world)),
         Kind::Stranger => Box::new(stranger::Stranger::new(id, world)),
+        Kind::Pptp => Box::new(pptp::Calls::new(id, world)),
+        Kind::Ipsec => Box::new(ipsec::tunnels(id, world)),
+        Kind::L2tp => Box::new(l2tp::tunnels(id, world)),
+        Kind::L2tpV3 => Box::new(l2tpv3::tunnels(id, world)),
+        Kind::OpenVpn => Box::new(openvpn::tunnels(id, world)),
+        Kind::WireGuard => Box::new(wireguard::tunnels(id, world)),
     })
 }
 
@@ -149,7 +187,9 @@ pub(in crate::demo) const IDS: u32 = 1 << tcp::ID_BITS;
 /// The conversation that a packet belongs to, from what the router leaves alone: payload, or TCP's sequence number.
 pub(in crate::demo) fn whose(seen: &Seen) -> Option<u32> {
     match &seen.transport {
-        Transport::Udp { .. } => chance::mark(&seen.payload).map(|(id, _)| id),
+        Transport::Udp { .. } | Transport::Gre(_) | Transport::Esp { .. } | Transport::OtherIp => {
+            marked(seen).map(|(id, _)| id)
+        }
         Transport::Tcp(tcp) => Some(tcp::id_of(tcp.seq)),
         Transport::Icmp(icmp) => match &icmp.quoted {
             None => chance::mark(&seen.payload).map(|(id, _)| id),
@@ -163,6 +203,14 @@ pub(in crate::demo) fn whose(seen: &Seen) -> Option<u32> {
         },
         _ => None,
     }
+}
+
+/// Headers of tunnels that come before the mark of what they carry are no longer.
+const BEFORE_A_MARK: usize = 48;
+
+/// The conversation and the part that a packet says it is, perhaps behind the headers of a tunnel.
+fn marked(seen: &Seen) -> Option<(u32, u16)> {
+    (0..=BEFORE_A_MARK).find_map(|at| chance::mark(seen.payload.get(at..)?))
 }
 
 /// What every forwarded packet must be: on this side, from there, to there, one hop on.

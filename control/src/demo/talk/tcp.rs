@@ -14,7 +14,8 @@ use testkit::{ACK, FIN, Flags, Frame, PSH, RST, SYN, Seen, Tcp, Transport, proto
 
 /// Bits of a conversation's number.
 pub(super) const ID_BITS: u32 = 17;
-const SPACE_BITS: u32 = 31 - ID_BITS;
+/// Bits of what each side of it may send.
+pub(super) const SPACE_BITS: u32 = 31 - ID_BITS;
 /// The most that each side sends: well below the space, so that no segment looks like another conversation's.
 const MOST: usize = 12_000;
 /// Segments under way a direction.
@@ -35,7 +36,8 @@ pub(super) fn first_seq(id: u32, from_client: bool) -> u32 {
     id << (SPACE_BITS + 1) | u32::from(from_client) << SPACE_BITS
 }
 
-fn is_from_client(seq: u32) -> bool {
+/// Which side a sequence number is of.
+pub(super) fn is_from_client(seq: u32) -> bool {
     seq >> SPACE_BITS & 1 == 1
 }
 
