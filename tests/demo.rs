@@ -24,7 +24,11 @@ fn every_conversation_is_verified(workers: &str) {
     assert_eq!((&summary["strays"], &summary["faults"]), (&0.into(), &Value::Array(Vec::new())), "{summary:#}");
 
     let kinds = summary["conversations"].as_object().expect("conversations");
-    assert_eq!(kinds.len(), 12);
+    assert_eq!(kinds.len(), 18);
+    for vpn in ["pptp", "ipsec", "l2tp", "l2tpv3", "openvpn", "wireguard"] {
+        assert!(kinds[vpn]["verified"].as_u64() > Some(0), "{vpn}: {summary:#}");
+    }
+    tunnels_are_told(summary);
     for (kind, count) in kinds {
         let count = |name: &str| count[name].as_u64().unwrap_or(u64::MAX);
         assert!(count("verified") > 0 && count("failed") == 0, "{kind}: {summary:#}");
@@ -42,6 +46,22 @@ fn every_conversation_is_verified(workers: &str) {
         workers != "1",
         "frames come to a random queue, so workers must hand over: {handed:?}"
     );
+}
+
+/// The final account has what is left of VPNs: several inside hosts at a server, with traffic both ways.
+fn tunnels_are_told(summary: &Value) {
+    let tunnels = summary["vpn"].as_array().expect("a list of tunnels");
+    for protocol in ["esp", "l2tpv3"] {
+        let of: Vec<_> = tunnels.iter().filter(|t| t["protocol"] == protocol).collect();
+        assert!(of.len() > 2, "{protocol}: {tunnels:#?}");
+        for t in &of {
+            assert!(t["packets_out"].as_u64() > Some(0) && t["packets_in"].as_u64() > Some(0), "{t:#}");
+            assert!(t["bytes_out"].as_u64() > Some(0) && t["age_ms"].as_u64() < Some(60_000), "{t:#}");
+            assert!(t["client_id"] != "-" && t["server_id"] != "-" && t["client_id"] == t["outside_id"], "{t:#}");
+        }
+        let shared = of.iter().any(|a| of.iter().any(|b| a["server"] == b["server"] && a["client"] != b["client"]));
+        assert!(shared, "no server has two clients: {of:#?}");
+    }
 }
 
 #[test]
@@ -62,6 +82,9 @@ fn plain_lines_come_where_there_is_no_terminal() {
     assert!(text.starts_with("Underpass demo: the real dataplane on DPDK ring devices"), "{text}");
     assert!(text.contains(" pkt/s") || text.contains("kpkt/s") || text.contains("Mpkt/s"), "{text}");
     assert!(text.contains("unaccounted 0") && text.contains("verified end to end"), "{text}");
+    assert!(text.contains("PPTP: clients, one Call ID") && text.contains("IKE, ESP: clients, rekey"), "{text}");
+    let tunnels = text.split("VPN tunnels: ").nth(1).expect("a table of tunnels");
+    assert!(tunnels.contains(" esp") && tunnels.contains(" l2tpv3") && tunnels.contains("confirmed"), "{tunnels}");
     assert!(!text.contains('\x1b'), "no escape codes: {text}");
 }
 

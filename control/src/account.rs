@@ -1,5 +1,6 @@
 //! The final account: where every packet went.
 
+use crate::tunnels::Tunnels;
 use dataplane::verdict::{Account, Counters, DropReason, Event};
 use serde::Serialize;
 use std::fmt;
@@ -24,11 +25,21 @@ pub(crate) struct Report {
     pub(crate) drops: Vec<(&'static str, u64)>,
     /// Each event with its count.
     pub(crate) events: Vec<(&'static str, u64)>,
+    /// VPN tunnels that there were at the end. In JSON they stand beside the account.
+    #[serde(skip)]
+    pub(crate) vpn: Tunnels,
+}
+
+/// Logs what workers have to tell of VPNs that cannot work as they are: each pair of hosts once.
+pub(crate) fn log_notices(counters: &[Arc<Counters>]) {
+    for notice in counters.iter().flat_map(|c| std::iter::from_fn(|| c.notices.take())) {
+        tracing::warn!("{notice}");
+    }
 }
 
 impl Report {
     /// Adds up.
-    pub(crate) fn of(counters: &[Arc<Counters>]) -> Self {
+    pub(crate) fn of(counters: &[Arc<Counters>], vpn: Tunnels) -> Self {
         let total = counters.iter().fold(Account::default(), |sum, c| sum.plus(c.account()));
         let mut drops: Vec<_> = DropReason::ALL
             .iter()
@@ -50,6 +61,7 @@ impl Report {
             unaccounted: total.unaccounted(),
             drops,
             events,
+            vpn,
         }
     }
 
@@ -73,6 +85,6 @@ impl fmt::Display for Report {
         for (label, n) in &self.events {
             writeln!(f, "  {label:<32} {n:>12}")?;
         }
-        Ok(())
+        write!(f, "{}", self.vpn)
     }
 }

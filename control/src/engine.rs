@@ -3,8 +3,9 @@
 //! Everything that can fail fails in [`Engine::start`], before the first packet; what was started by then is taken
 //! down again. [`Engine::stop`] ends all workers, then lets each finish what it still held, so that the account closes.
 
-use crate::account::Report;
+use crate::account::{self, Report};
 use crate::machine::{Memory, Place};
+use crate::tunnels::Tunnels;
 use anyhow::{Context, anyhow, bail};
 use crossbeam::channel::{self, Sender};
 use dataplane::io::dpdk::{Dpdk, Queues};
@@ -115,6 +116,7 @@ pub(crate) struct Engine {
     pub(crate) counters: Vec<Arc<Counters>>,
     /// Each port; they run as long as they are kept.
     ports: Vec<ActivePort>,
+    clock: Milliseconds,
     /// What the workers go by.
     pub(crate) rules: Arc<Rules>,
 }
@@ -245,7 +247,7 @@ impl Engine {
         let stop = Arc::new(AtomicBool::new(false));
         let counters: Vec<Arc<Counters>> = places.iter().map(|_| Arc::default()).collect();
         let (ready, is_ready) = channel::bounded(places.len());
-        let clock = Clock::new(eal);
+        let clock = Milliseconds::new(Clock::new(eal));
         let mut workers = Vec::new();
         for (((place, queues), (handed, peers)), (id, counters)) in
             places.iter().zip(queues).zip(rings).zip((0..count).map(WorkerId).zip(&counters))
@@ -254,7 +256,7 @@ impl Engine {
             let thread = WorkerThread {
                 id,
                 place: *place,
-                clock: Milliseconds::new(clock),
+                clock,
                 rules: Arc::clone(&rules),
                 counters: Arc::clone(counters),
                 stop: Arc::clone(&stop),
@@ -268,7 +270,7 @@ impl Engine {
             workers.push(handle);
         }
         drop(ready);
-        let engine = Self { workers, stop, counters, ports, rules };
+        let engine = Self { workers, stop, counters, ports, clock, rules };
         for _ in 0..count {
             is_ready.recv().map_err(|_| anyhow!("a worker ended while it started"))?;
         }
@@ -296,7 +298,9 @@ impl Engine {
         for port in &self.ports {
             warn_of_losses(port);
         }
-        Ok(Report::of(&self.counters))
+        account::log_notices(&self.counters);
+        let vpn = Tunnels::of(&workers, self.clock.now());
+        Ok(Report::of(&self.counters, vpn))
     }
 }
 

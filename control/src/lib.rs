@@ -16,5 +16,6 @@ mod machine;
 mod replay;
 mod run;
 mod signals;
+mod tunnels;
 
 pub use cli::main;

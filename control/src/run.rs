@@ -1,7 +1,7 @@
 //! `underpass run`: the dataplane, until a signal.
 
 use crate::engine::{self, Engine, OpenPorts, PortPlan};
-use crate::{lower, machine, signals};
+use crate::{account, lower, machine, signals};
 use anyhow::{Context, bail};
 use config::{Device, Model};
 use dataplane::io::dpdk::Dpdk;
@@ -42,6 +42,7 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     writeln!(std::io::stdout(), "ready").and_then(|()| std::io::stdout().flush()).context("cannot write to stdout")?;
     while !stop.load(Ordering::Relaxed) && started.is_alive() {
         std::thread::sleep(Duration::from_millis(50));
+        account::log_notices(&started.counters);
     }
     let report = started.stop()?;
     if let Err(e) = write!(std::io::stdout(), "{report}") {

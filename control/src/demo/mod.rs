@@ -60,7 +60,8 @@ pub(crate) struct Demo {
     /// while the dataplane dropped packets for want of capacity).
     ///
     /// In the summary, rates and latencies are those of the whole run, and there are also `ok`, `workers`, `faults` (in
-    /// words) and `account` (`received`, `originated`, `sent`, `consumed`, `dropped`, `unaccounted`, …).
+    /// words) and `account` (`received`, `originated`, `sent`, `consumed`, `dropped`, `unaccounted`, …), and
+    /// `vpn`: each tunnel that there was at the end.
     #[arg(long)]
     json: bool,
 }

@@ -44,6 +44,7 @@ pub(super) fn tell(
         object["workers"] = workers.into();
         object["faults"] = tally.faults.clone().into();
         object["account"] = serde_json::to_value(report)?;
+        object["vpn"] = serde_json::to_value(&report.vpn)?;
         println!("{object}");
         return Ok(good);
     }
@@ -62,8 +63,14 @@ pub(super) fn tell(
         println!("{}", line.render(width, colour));
     }
     println!("{}", account(report));
+    for line in report.vpn.lines() {
+        println!("{}", line.chars().take(width).collect::<String>());
+    }
     if tally.retransmitted > 0 || tally.bulk_lost > 0 {
         println!("{} TCP segments sent again, {} bulk packets lost", tally.retransmitted, tally.bulk_lost);
+    }
+    if tally.misled > 0 {
+        println!("{} ESP packets came first to another client that waited too, and were sent again", tally.misled);
     }
     if tally.strays > 0 {
         println!("{} frames arrived that belong to no conversation", tally.strays);

@@ -15,6 +15,7 @@ mod play;
 mod tally;
 
 use crate::lower;
+use crate::tunnels::Tunnels;
 use anyhow::{Context, bail};
 use capture::{Capture, Record};
 use clap::{ArgGroup, Args};
@@ -82,6 +83,7 @@ struct Outcome {
     workers: u8,
     #[serde(flatten)]
     verdicts: Verdicts,
+    vpn: Tunnels,
 }
 
 #[derive(Serialize)]
@@ -133,7 +135,8 @@ pub(crate) fn replay(args: &Replay) -> anyhow::Result<ExitCode> {
     write(args.write_inside.as_deref(), &played.sent, inside.id, fine)?;
     write(args.write_outside.as_deref(), &played.sent, outside.id, fine)?;
 
-    let outcome = Outcome { ports, neighbours, seconds: played.seconds, workers, verdicts: played.verdicts };
+    let vpn = played.verdicts.account.vpn.clone();
+    let outcome = Outcome { ports, neighbours, seconds: played.seconds, workers, verdicts: played.verdicts, vpn };
     tell(&outcome, args.json)?;
     if outcome.verdicts.account.unaccounted != 0 {
         bail!("{} packets are not accounted for; please report it", outcome.verdicts.account.unaccounted);

@@ -5,6 +5,8 @@
 //! comes, so that whatever is due by then is done, as on a router that polls all the time.
 
 use super::tally::{Cause, Tally};
+use crate::account;
+use crate::tunnels::Tunnels;
 use dataplane::io::memory::Memory;
 use dataplane::policy::{Policy, Rules};
 use dataplane::types::{PortId, Tick, WorkerId};
@@ -95,7 +97,9 @@ impl Player {
         }
         self.collect();
         self.tally.note(&self.counters, Cause::Clock);
-        let verdicts = self.tally.verdicts(&self.counters);
+        account::log_notices(&self.counters);
+        let vpn = Tunnels::of(&self.workers, self.tick());
+        let verdicts = self.tally.verdicts(&self.counters, vpn);
         (self.sent, verdicts)
     }
 

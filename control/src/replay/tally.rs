@@ -1,6 +1,7 @@
 //! What became of the packets of a replay, by what caused it: a packet from inside, one from outside, or the clock.
 
 use crate::account::Report;
+use crate::tunnels::Tunnels;
 use dataplane::types::PortId;
 use dataplane::verdict::{Counters, DropReason, Event};
 use serde::Serialize;
@@ -73,7 +74,7 @@ impl Tally {
     }
 
     /// The rows and the account of counters that move no more.
-    pub(super) fn verdicts(&self, counters: &[Arc<Counters>]) -> Verdicts {
+    pub(super) fn verdicts(&self, counters: &[Arc<Counters>], vpn: Tunnels) -> Verdicts {
         let [inside, outside, clock] = &self.moved;
         let rows = self.names.iter().zip(inside).zip(outside).zip(clock);
         let rows = rows.map(|(((what, &from_inside), &from_outside), &by_clock)| Row {
@@ -84,7 +85,7 @@ impl Tally {
         });
         Verdicts {
             rows: rows.filter(|r| r.from_inside + r.from_outside + r.by_clock > 0).collect(),
-            account: Report::of(counters),
+            account: Report::of(counters, vpn),
         }
     }
 }
@@ -109,6 +110,7 @@ impl fmt::Display for Verdicts {
             let (inside, outside, clock) = (cell(r.from_inside), cell(r.from_outside), cell(r.by_clock));
             writeln!(f, "{:width$} {inside:>12} {outside:>12} {clock:>12}", r.what)?;
         }
-        writeln!(f, "{}", self.account.equation())
+        writeln!(f, "{}", self.account.equation())?;
+        write!(f, "{}", self.account.vpn)
     }
 }
