@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Then attribute-value pairs, each `|M|H|rsvd|length: 10|` `vendor: 16` `type: 16` and its value. Hidden ones are passed
-//! over: what they say is encrypted. A control message has length and sequence numbers [RFC 2661 §3.1], so its header is
+//! over: what they say is encrypted. So are those of vendors, but for Cisco's identifiers. A control message has length and sequence numbers [RFC 2661 §3.1], so its header is
 //! 12 bytes long in both versions.
 
 /// In the first byte: a control message.
@@ -38,6 +38,13 @@ mod attribute {
     pub(super) const ASSIGNED_TUNNEL: u16 = 9;
     pub(super) const ASSIGNED_CONNECTION: u16 = 61;
     pub(super) const LOCAL_SESSION: u16 = 63;
+}
+
+/// Cisco's routers name their identifiers in attributes of their own, from before RFC 3931, and not in the RFC's.
+mod cisco {
+    pub(super) const VENDOR: u16 = 9;
+    pub(super) const ASSIGNED_CONNECTION: u16 = 1;
+    pub(super) const LOCAL_SESSION: u16 = 3;
 }
 
 /// What a control message says, as far as a NAT cares.
@@ -103,16 +110,18 @@ fn read(message: &[u8]) -> Option<Control> {
         let avp_len = usize::from(u16::from_be_bytes([b0 & 3, b1]));
         let (Some(value), Some(rest)) = (avps.get(6..avp_len), avps.get(avp_len..)) else { break };
         avps = rest;
-        if b0 & HIDDEN != 0 || [v0, v1] != [0, 0] {
+        if b0 & HIDDEN != 0 {
             continue;
         }
         let (short, long) = (value.first_chunk::<2>(), value.first_chunk::<4>());
         let (short, long) = (short.map(|v| u16::from_be_bytes(*v)), long.map(|v| u32::from_be_bytes(*v)));
-        match u16::from_be_bytes([t0, t1]) {
-            attribute::MESSAGE_TYPE => c.message_type = short,
-            attribute::ASSIGNED_TUNNEL => c.assigned_tunnel = short,
-            attribute::ASSIGNED_CONNECTION => c.assigned_connection = long,
-            attribute::LOCAL_SESSION => c.local_session = long,
+        match (u16::from_be_bytes([v0, v1]), u16::from_be_bytes([t0, t1])) {
+            (0, attribute::MESSAGE_TYPE) => c.message_type = short,
+            (0, attribute::ASSIGNED_TUNNEL) => c.assigned_tunnel = short,
+            (0, attribute::ASSIGNED_CONNECTION) | (cisco::VENDOR, cisco::ASSIGNED_CONNECTION) => {
+                c.assigned_connection = long;
+            }
+            (0, attribute::LOCAL_SESSION) | (cisco::VENDOR, cisco::LOCAL_SESSION) => c.local_session = long,
             _ => {}
         }
     }
@@ -155,6 +164,22 @@ mod tests {
         foreign[3] = 9;
         let m = message(3, [0; 4], &[avp(0xc0, 61, &[0, 0, 0, 5]), foreign]);
         assert_eq!(udp_control(&m).unwrap().assigned_connection, None);
+    }
+
+    #[test]
+    fn ciscos_own_attributes_name_identifiers() {
+        let of_cisco = |kind, value: &[u8]| {
+            let mut avp = avp(0x80, kind, value);
+            avp[3] = 9;
+            avp
+        };
+        let m = message(3, [0; 4], &[avp(0x80, 0, &[0, 1]), of_cisco(1, &[0xa9, 0x1b, 0x13, 0xde])]);
+        let c = udp_control(&m).unwrap();
+        assert_eq!((c.message_type, c.assigned_connection, c.local_session), (Some(1), Some(0xa91b_13de), None));
+        // Its message types are none of ours.
+        let m = message(3, [0; 4], &[of_cisco(0, &[0, 4]), of_cisco(3, &[0, 0, 0, 5])]);
+        let c = udp_control(&m).unwrap();
+        assert_eq!((c.message_type, c.assigned_connection, c.local_session), (None, None, Some(5)));
     }
 
     #[test]
