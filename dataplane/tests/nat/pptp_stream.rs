@@ -210,7 +210,8 @@ fn fragmented_gre_is_carried_both_ways_in_any_order() {
     let mut lab = lab();
     let mut c = Control::open(&mut lab, (A, 1500), (X, 1723));
     let translated = c.call(&mut lab, OURS, THEIRS);
-    let order: [fn(Vec<Vec<u8>>) -> Vec<Vec<u8>>; 3] = [
+    type Order = fn(Vec<Vec<u8>>) -> Vec<Vec<u8>>;
+    let order: [Order; 3] = [
         |p| p,
         |p| p.into_iter().rev().collect(),
         |mut p| {
