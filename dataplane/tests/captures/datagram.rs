@@ -195,7 +195,7 @@ pub(crate) struct Joiner {
     parts: Vec<(usize, Datagram)>,
 }
 
-/// A whole datagram, where it was cut, and which pieces of the input it came in.
+/// A whole datagram, and its pieces in the order in which they came: where each begins, and how long it is.
 pub(crate) struct Joined {
     pub(crate) datagram: Datagram,
     pub(crate) cuts: Vec<(usize, usize)>,

@@ -96,7 +96,7 @@ impl Book {
             assert_eq!(known, outside, "{name}: the port changed");
         }
         if let (Some(request), Some(translated)) = (pptp(put), pptp(seen))
-            && let (Some([_, CALL_REQUEST, own]), Some([.., new])) = (message(request), message(translated))
+            && let (Some([1, CALL_REQUEST, own]), Some([.., new])) = (message(request), message(translated))
         {
             self.calls.insert((client, own), new);
         }
@@ -109,7 +109,7 @@ fn pptp(d: &Datagram) -> Option<&[u8]> {
     d.body.get(usize::from(*d.body.get(12)? >> 4) * 4..).filter(|p| control && !p.is_empty())
 }
 
-/// Kind of a control message, and the identifier that its sender chose: (message type, control type, Call ID).
+/// The first control message's PPTP type, control type and, where it is about a call, the identifier in its first field.
 fn message(pptp: &[u8]) -> Option<[u16; 3]> {
     let word = |at: usize| pptp.get(at..at + 2).map(|w| u16::from_be_bytes([w[0], w[1]]));
     Some([word(2)?, word(8)?, word(12)?])
