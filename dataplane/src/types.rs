@@ -268,6 +268,16 @@ impl Key {
     pub const fn reversed(&self) -> Self {
         Self { src: self.dst, dst: self.src, ident: self.ident.rotate_left(16), proto: self.proto }
     }
+
+    /// The key that a packet going back would be steered by: as [`Key::reversed`]; what has no ports keeps its `ident`,
+    /// as the other direction's is not known from this one's.
+    #[must_use]
+    pub const fn back(&self) -> Self {
+        match self.proto {
+            Proto::TCP | Proto::UDP | Proto::ICMP => self.reversed(),
+            _ => Self { src: self.dst, dst: self.src, ident: self.ident, proto: self.proto },
+        }
+    }
 }
 
 impl fmt::Debug for Key {

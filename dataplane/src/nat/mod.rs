@@ -19,6 +19,7 @@ use crate::flow::index::Hasher;
 use crate::flow::session::{NewSession, Session, SessionId, Sessions, flags};
 use crate::flow::tcp;
 use crate::passthrough::Vpn;
+use crate::passthrough::service::Service;
 use crate::policy::{Filtering, Rules};
 use crate::types::{Direction, Endpoint, Inside, Key, Outside, Proto, Tick, WorkerId};
 use crate::verdict::{Counters, DropReason, Event};
@@ -106,6 +107,9 @@ impl Nat {
         }
         if self.follows(&new) {
             new.flags |= flags::FOLLOWED;
+        }
+        if new.proto == Proto::TCP && new.flags & flags::FROM_OUTSIDE == 0 && Service::may_be_tls(new.remote.port) {
+            self.counters.count(Event::TlsVpnConnections, 1);
         }
         let timeout = match new.proto {
             Proto::TCP if new.flags & flags::HURRIED != 0 => t.tcp_transitory.min(HURRIED_MS),

@@ -52,6 +52,12 @@ impl Service {
         }
     }
 
+    /// Whether a TCP connection to a port is of OpenVPN, or may be of SSTP: nothing else tells it from other TLS.
+    #[must_use]
+    pub const fn may_be_tls(port: u16) -> bool {
+        matches!(port, OPENVPN | HTTPS)
+    }
+
     /// The service whose server a new session's opener calls.
     #[must_use]
     pub const fn called(key: &Key) -> Option<Self> {

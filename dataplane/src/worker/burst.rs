@@ -138,13 +138,16 @@ impl<I: Io> Worker<I> {
         let settled = s.flags & flags::HAIRPIN == 0
             && (!from_inside
                 || (s.flags & (flags::HOLDS_MAPPING | flags::STATIC) != 0 && s.inside_port == staged.port))
-            && (matches!(meta.class, Class::Udp | Class::IcmpQuery) || s.state == tcp::State::Established)
-            && (s.flags & flags::FOLLOWED == 0 || inspect::glance(&self.counters, s, buf.data(), meta));
+            && (matches!(meta.class, Class::Udp | Class::IcmpQuery) || s.state == tcp::State::Established);
         if !settled {
             return Some(buf);
         }
         let Some((egress, mac)) = self.hops.ready(hop) else { return Some(buf) };
         if meta.total_len > self.rules.mtu(egress) {
+            return Some(buf);
+        }
+        // The last of the conditions, as it counts.
+        if s.flags & flags::FOLLOWED != 0 && !inspect::glance(&self.counters, s, buf.data(), meta) {
             return Some(buf);
         }
         if meta.class == Class::Tcp {

@@ -26,7 +26,7 @@ impl<I: Io> Worker<I> {
             if side == Side::Outside && quote.key.is_pptp() {
                 return self.me;
             }
-            return self.rules.owner_of_key(side, &quote.key.reversed());
+            return self.rules.owner_of_key(side, &quote.key.back());
         }
         self.rules.owner(side, meta).unwrap_or(self.me)
     }
