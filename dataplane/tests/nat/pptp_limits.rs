@@ -320,3 +320,19 @@ fn hundreds_of_clients_of_one_server_have_calls_of_their_own() {
     }
     assert_eq!((lab.vpn().len(), lab.events(Event::TunnelsOpened)), (600, 600));
 }
+
+// A host that is itself a NAT for many, whose clients all count from 0
+#[test]
+fn one_host_may_use_an_identifier_in_as_many_connections_as_it_has_calls() {
+    let mut lab = lab();
+    let calls: Vec<_> = (0..100u16)
+        .map(|n| {
+            let mut c = Control::open(&mut lab, (A, 1500 + n), (X, 1723));
+            let translated = c.call(&mut lab, 0, 50 + n);
+            (c, translated, 50 + n)
+        })
+        .collect();
+    for (c, translated, theirs) in calls {
+        c.carries(&mut lab, 0, translated, theirs);
+    }
+}

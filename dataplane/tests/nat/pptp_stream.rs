@@ -211,7 +211,7 @@ fn fragmented_gre_is_carried_both_ways_in_any_order() {
     let mut c = Control::open(&mut lab, (A, 1500), (X, 1723));
     let translated = c.call(&mut lab, OURS, THEIRS);
     type Order = fn(Vec<Vec<u8>>) -> Vec<Vec<u8>>;
-    let order: [Order; 3] = [
+    let orders: [Order; 3] = [
         |p| p,
         |p| p.into_iter().rev().collect(),
         |mut p| {
@@ -219,7 +219,7 @@ fn fragmented_gre_is_carried_both_ways_in_any_order() {
             p
         },
     ];
-    for (id, order) in (1..).zip(order) {
+    for (id, order) in (1..).zip(orders) {
         let whole = |from, to, call| Frame::gre(from, to, call).gre_seq(9).id(id).payload(vec![7; 3000]).build();
         for (port, other, sent, called) in
             [(INSIDE, OUTSIDE, whole(A, X, THEIRS), THEIRS), (OUTSIDE, INSIDE, whole(X, P, translated), OURS)]
