@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
-use testkit::{ACK, FIN, Frame, RST, SYN, fragments};
+use testkit::{ACK, FIN, Frame, PSH, RST, SYN, fragments, pptp};
 
 struct Counting;
 
@@ -385,6 +385,108 @@ fn story(workers: u8) {
     silent(&mut r, "new flows on used tables", INSIDE, &many);
     let account = r.workers.iter().fold(Account::default(), |a, w| a.plus(w.counters().account()));
     assert_eq!(account.unaccounted(), 0, "{account:?}");
+}
+
+/// PPTP, ESP and L2TPv3 from their first packet to their end.
+fn tunnels(workers: u8) {
+    const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+    const OWN: [Ipv4Addr; 4] = [
+        Ipv4Addr::new(203, 0, 113, 1),
+        Ipv4Addr::new(203, 0, 113, 2),
+        Ipv4Addr::new(203, 0, 113, 3),
+        Ipv4Addr::new(203, 0, 113, 4),
+    ];
+    let mut r = Router::new(workers);
+    let client = (lan(10), 5000);
+    let segment = |seq, ack, payload: Vec<u8>| {
+        inside(Frame::tcp(client, (SERVER, 1723)).flags(PSH | ACK).seq(seq).ack(ack).payload(payload))
+    };
+    silent(&mut r, "SYN", INSIDE, &[inside(Frame::tcp(client, (SERVER, 1723)).flags(SYN).seq(0).ack(0))]);
+    let session = r.workers.iter().find_map(|w| w.sessions().iter().map(|(_, s)| *s).next()).unwrap();
+    let own = session.outside().0;
+    let answer = |flags, seq, ack, payload: Vec<u8>| {
+        let frame = Frame::tcp((SERVER, 1723), (own.addr, own.port)).flags(flags).seq(seq).ack(ack);
+        outside(frame.payload(payload))
+    };
+    silent(&mut r, "SYN-ACK", OUTSIDE, &[answer(SYN | ACK, 0, 1, vec![])]);
+    silent(&mut r, "a call's request", INSIDE, &[segment(1, 1, pptp::outgoing_call_request(9))]);
+    let rows = |r: &Router| {
+        let now = Tick(r.now);
+        r.workers.iter().flat_map(|w| w.nat().tunnels(now).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    let translated = rows(&r)[0].outside_id.unwrap() as u16;
+    let gre_in = vec![outside(Frame::gre(SERVER, own.addr, translated).gre_seq(1).payload(vec![7; 300])); 40];
+    let gre_out = vec![inside(Frame::gre(lan(10), SERVER, 70).gre_seq(1).gre_ack(1).payload(vec![7; 300])); 40];
+    silent(&mut r, "GRE before the reply", OUTSIDE, &gre_in);
+    let reply = pptp::outgoing_call_reply(70, translated, 1);
+    silent(
+        &mut r,
+        "a call's reply, cut",
+        OUTSIDE,
+        &[
+            answer(PSH | ACK, 1, 169, reply[..13].to_vec()),
+            answer(PSH | ACK, 1, 169, reply.clone()),
+            answer(PSH | ACK, 1, 169, reply),
+        ],
+    );
+    for _ in 0..2 {
+        silent(&mut r, "GRE", INSIDE, &gre_out);
+        silent(&mut r, "GRE from outside", OUTSIDE, &gre_in);
+    }
+    assert_eq!((r.events(Event::TunnelsConfirmed), r.events(Event::TranslatedIn)), (1, 4 + 120));
+    let large = inside(Frame::gre(lan(10), SERVER, 70).id(5).payload(vec![1; 3000]));
+    let mut pieces = fragments(&large, 1400);
+    pieces.reverse();
+    silent(&mut r, "fragments of GRE", INSIDE, &pieces);
+    let strays: Vec<_> = (0..200).map(|n| outside(Frame::gre(SERVER, own.addr, n))).collect();
+    silent(&mut r, "GRE of no call", OUTSIDE, &strays);
+    let calls: Vec<_> =
+        (0..70).map(|n| segment(169 + u32::from(n) * 168, 33, pptp::outgoing_call_request(n * 900))).collect();
+    for call in &calls {
+        silent(&mut r, "more calls than there may be", INSIDE, std::slice::from_ref(call));
+    }
+    assert!(r.drops(DropReason::PptpCallRefused) > 0);
+    silent(&mut r, "what is malformed", OUTSIDE, &[answer(PSH | ACK, 33, 1, vec![0xff; 200])]);
+
+    let esp = |spi: u32| Frame::esp(lan(11), SERVER, spi, 1).payload(vec![9; 200]);
+    let l2tp = |from: Ipv4Addr, to: Ipv4Addr, head: [u8; 12]| {
+        Frame::ip(115, from, to).payload([head.to_vec(), vec![9; 100]].concat())
+    };
+    let data = [0, 0, 1, 1, 5, 5, 5, 5, 5, 5, 5, 5];
+    let control = [0, 0, 0, 0, 0xc8, 3, 0, 112, 0, 0, 0, 9];
+    let first: Vec<_> = (0..20)
+        .flat_map(|n| {
+            [inside(esp(0x1000 + n)), inside(l2tp(lan(12), SERVER, data)), inside(l2tp(lan(12), SERVER, control))]
+        })
+        .collect();
+    for _ in 0..2 {
+        silent(&mut r, "ESP and L2TPv3", INSIDE, &first);
+        let back: Vec<_> = OWN
+            .into_iter()
+            .flat_map(|own| {
+                [
+                    outside(Frame::esp(SERVER, own, 0x9000, 1).payload(vec![9; 200])),
+                    outside(l2tp(SERVER, own, data)),
+                    outside(l2tp(SERVER, own, control)),
+                ]
+            })
+            .collect();
+        silent(&mut r, "ESP and L2TPv3 from outside", OUTSIDE, &back);
+    }
+    let ike = inside(Frame::udp((lan(11), 500), (SERVER, 500)).payload(vec![1; 28]));
+    silent(&mut r, "IKE", INSIDE, &[ike]);
+    silent(&mut r, "FIN", INSIDE, &[inside(Frame::tcp(client, (SERVER, 1723)).flags(FIN | ACK).seq(169).ack(33))]);
+    assert_eq!(r.poll(100_000), 0, "expiry");
+    assert!(r.events(Event::TunnelsOpened) > 60 && r.events(Event::TunnelsClosed) > 60);
+    let account = r.workers.iter().fold(Account::default(), |a, w| a.plus(w.counters().account()));
+    assert_eq!(account.unaccounted(), 0, "{account:?}");
+}
+
+#[test]
+fn tunnels_ask_for_no_memory() {
+    for workers in [1, 3] {
+        tunnels(workers);
+    }
 }
 
 #[test]
