@@ -167,6 +167,29 @@ fn query() -> Frame<'static> {
     Frame::udp(HOST, REMOTE).payload(b"who is there?")
 }
 
+const SERVER: &str = "198.51.100.7";
+
+fn ah() -> Frame<'static> {
+    Frame::ip(51, HOST, SERVER).payload(vec![4, 4, 0, 0, 0, 0, 1, 1, 0, 0, 0, 1, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9])
+}
+
+/// Data of a session, or a control message where that is 0.
+fn l2tpv3(session: u32) -> Frame<'static> {
+    let rest: &[u8] = if session == 0 { &[0xc8, 3, 0, 12, 0, 0, 0, 9, 0, 0, 0, 0] } else { &[5; 40] };
+    Frame::ip(115, HOST, SERVER).payload([&session.to_be_bytes(), rest].concat())
+}
+
+/// The first message of IKE_SA_INIT.
+fn ike() -> Frame<'static> {
+    let header = [&[0xa5; 8][..], &[0; 8], &[33, 0x20, 34, 0x08, 0, 0, 0, 0, 0, 0, 0, 60], &[7; 32]].concat();
+    Frame::udp("192.168.1.10:500", "198.51.100.7:500").payload(header)
+}
+
+/// A segment of a PPTP client.
+fn control(seq: u32, message: impl Into<std::borrow::Cow<'static, [u8]>>) -> Frame<'static> {
+    Frame::tcp(HOST, "198.51.100.7:1723").flags(ACK).seq(seq).ack(1).payload(message)
+}
+
 /// One of each kind.
 fn frames() -> Vec<(String, Vec<u8>)> {
     let made = [
@@ -196,6 +219,12 @@ fn frames() -> Vec<(String, Vec<u8>)> {
         ("later-fragment", Frame::ip(17, HOST, REMOTE).payload(vec![1; 64]).fragment(64, false)),
         ("gre", Frame::gre(HOST, REMOTE, 77).gre_seq(1).payload(b"ppp")),
         ("esp", Frame::esp(HOST, REMOTE, 0x1234, 1).payload(vec![9; 40])),
+        ("gre-version-0", Frame::ip(47, HOST, REMOTE).payload(vec![0x20, 0, 8, 0, 0, 0, 0, 77, 0x45])),
+        ("ah", ah()),
+        ("l2tpv3-data", l2tpv3(0x1234)),
+        ("l2tpv3-control", l2tpv3(0)),
+        ("ike", ike()),
+        ("pptp-control", control(1, pptp::outgoing_call_request(9))),
         ("arp-request", Frame::arp_request([2; 6], "192.168.1.10", "192.168.1.1")),
         ("arp-reply", Frame::arp_reply([2; 6], "192.168.1.10", [2; 6], "192.168.1.1")),
         ("ipv6", Frame::ethernet(0x86dd).payload(vec![0x60; 40])),
@@ -291,7 +320,71 @@ fn stories(captured: &[(String, Vec<u8>)]) -> Vec<(&'static str, Vec<u8>)> {
     for (n, (_, frame)) in captured.iter().enumerate() {
         capture = capture.arrive(n % 2 == 1, frame);
     }
+    let dialled = |shape: u8| {
+        let syn = Frame::tcp(HOST, "198.51.100.7:1723").flags(SYN).seq(0).ack(0);
+        Story::new(shape, 0).inside(&syn).wait(POLL).back(3, 0, 0x12).wait(POLL)
+    };
+    let gre = || Frame::gre(HOST, SERVER, 7).gre_seq(1).payload(b"ppp");
+    let called = |shape| {
+        let request = dialled(shape).inside(&control(1, pptp::outgoing_call_request(9))).wait(POLL);
+        request.back(3, 2, 0x18).wait(POLL).inside(&gre()).wait(POLL).back(3, 4, 0).wait(POLL).inside(&gre()).wait(POLL)
+    };
+    let request = pptp::outgoing_call_request(0x1234);
+    let cut = (0..40u32).fold(dialled(2), |s, n| s.inside(&control(1 + n, request[n as usize..=n as usize].to_vec())));
+    let pieces_of_gre = fragments(&gre().payload(vec![5; 1400]).id(3).build(), 400);
+    let back_and_forth = |shape, frame: &Frame| {
+        let s = Story::new(shape, 0).inside(frame).inside(frame).wait(POLL).back(0, 0, 0).wait(POLL).inside(frame);
+        s.wait(POLL).back(0, 3, 0).wait(POLL).back(2, 0, 0).wait(63)
+    };
     let made = [
+        ("pptp", called(0).inside(&control(169, pptp::call_disconnect_notify(9, 1))).inside(&gre()).wait(20)),
+        ("pptp-workers", called(2).inside(&control(169, pptp::stop_request())).inside(&gre()).wait(63)),
+        ("pptp-error", called(1).back(2, 4, 0).wait(POLL).back(2, 5, 1).wait(63)),
+        ("pptp-malformed", called(0).inside(&control(169, vec![0xff; 40])).wait(POLL).inside(&gre()).wait(63)),
+        ("pptp-cut", cut.wait(POLL).back(3, 3, 0x18).wait(40)),
+        (
+            "pptp-pieces",
+            pieces_of_gre
+                .iter()
+                .rev()
+                .fold(called(1), |s, piece| s.arrive(false, piece))
+                .wait(POLL)
+                .back(0, 6, 0)
+                .wait(9),
+        ),
+        (
+            "pptp-many",
+            (0..20)
+                .fold(dialled(0), |s, n| s.inside(&control(1 + 168 * n, pptp::outgoing_call_request(n as u16 * 301))))
+                .wait(36),
+        ),
+        (
+            "pptp-forward",
+            Story::new(1, 0)
+                .outside(&forwarded(1723))
+                .wait(POLL)
+                .back(3, 0, 0x12)
+                .wait(POLL)
+                .outside(
+                    &Frame::tcp("198.51.100.9:999", "203.0.113.1:1723")
+                        .seq(1)
+                        .ack(1)
+                        .payload(pptp::outgoing_call_request(3)),
+                )
+                .wait(POLL)
+                .back(3, 2, 0x18)
+                .wait(POLL)
+                .back(0, 3, 0)
+                .wait(40),
+        ),
+        ("esp", back_and_forth(0, &Frame::esp(HOST, SERVER, 0x1234, 1).payload(vec![9; 40]))),
+        ("esp-strict", back_and_forth(0x21, &Frame::esp(HOST, SERVER, 0x1234, 1).payload(vec![9; 40]))),
+        ("l2tpv3", back_and_forth(1, &l2tpv3(0x1234))),
+        ("l2tpv3-control", back_and_forth(2, &l2tpv3(0))),
+        ("ike", back_and_forth(1, &ike())),
+        ("ike-kept", back_and_forth(0x42, &ike())),
+        ("ah", back_and_forth(0, &ah())),
+        ("other-protocol", back_and_forth(0, &Frame::ip(41, HOST, SERVER).payload(vec![0x60; 60]))),
         ("udp", Story::new(0, 0).inside(&query()).wait(POLL).back(0, 0, 0).wait(60)),
         ("tcp", connection(1, 0).inside(&tcp(FIN | ACK, 6)).back(3, 0, 0x11).inside(&tcp(SYN, 9)).wait(63)),
         ("tcp-reset", connection(2, 4).back(3, 0, 0x14).back(3, 0, 0x02).wait(63).back(0, 0, 0)),

@@ -6,15 +6,18 @@
 //! | --- | --- | --- |
 //! | `00pwwcsd` | a frame arrives: outside (p) or at the second inside port (s), at worker w; with its checksums (c) and destination (d) as they are, otherwise set right | length (2), bytes |
 //! | `01tttttt` | the workers poll, t² × 50 ms pass, and they poll again | |
-//! | `10kkww..` | an emitted frame comes back: turned round, as it is, quoted by an ICMP error, turned with other TCP flags | which (1), flags (1) |
+//! | `10kkww..` | an emitted frame comes back: turned round, as it is, quoted by an ICMP error, turned into an answer with these TCP flags or for this PPTP call | which (1), flags (1) |
 //! | `11..brrr` | these ports refuse; no buffer can be had (b) | |
 
-use crate::frames::{ip_header, mend};
+use crate::frames::{answer, ip_header, mend, own_call};
 use crate::parse::promised;
+use dataplane::flow::session::Session;
 use dataplane::io::memory::Memory;
 use dataplane::packet::{Framing, Parsed, parse};
+use dataplane::passthrough::tunnel::TunnelId;
 use dataplane::policy::{
-    Allow, Filtering, Forward, FragmentLimits, Limits, Net, Policy, Port, Route, Rules, Sizes, Static, StaticNeighbour,
+    Allow, Filtering, Forward, FragmentLimits, IkePort, Limits, Net, Pairing, Passthrough, Policy, Port, Route, Rules,
+    Sizes, Static, StaticNeighbour,
 };
 use dataplane::types::{Direction, Mac, PortId, Proto, Side, Tick, WorkerId};
 use dataplane::verdict::{Account, Counters};
@@ -51,6 +54,8 @@ struct Router {
     rules: Arc<Rules>,
     /// Emitted lately: port and frame.
     emitted: Vec<(usize, Vec<u8>)>,
+    /// Call IDs that PPTP messages said lately.
+    calls: Vec<u16>,
     now: u32,
 }
 
@@ -82,7 +87,7 @@ impl Router {
             .zip(Memory::joined(workers, PORTS, ring))
             .map(|(me, io)| Worker::new(io, WorkerId(me), Arc::clone(&rules), Arc::new(Counters::default()), Tick(0)))
             .collect();
-        Self { workers, rules, emitted: Vec::new(), now: 0 }
+        Self { workers, rules, emitted: Vec::new(), calls: Vec::new(), now: 0 }
     }
 
     fn arrive(&mut self, op: u8, input: &mut Input) {
@@ -126,8 +131,18 @@ impl Router {
             _ => frame,
         };
         match op >> 4 & 3 {
-            0 => turn(&mut back, None),
-            3 => turn(&mut back, Some(flags)),
+            0 => turn(&mut back),
+            3 => {
+                turn(&mut back);
+                answer(&mut back, flags);
+                let call = self.calls.get(usize::from(flags) % self.calls.len().max(1));
+                if let (Some(call), Some((l3, len))) = (call, ip_header(&back))
+                    && back[l3 + 9] == 47
+                    && let Some(id) = back.get_mut(l3 + len + 6..l3 + len + 8)
+                {
+                    id.copy_from_slice(&call.to_be_bytes());
+                }
+            }
             _ => {}
         }
         if let Some(to) = back.first_chunk_mut::<6>() {
@@ -158,12 +173,15 @@ impl Router {
             for n in 0..self.workers.len() {
                 for frame in self.workers[n].io().take_sent(PortId(port as u8)) {
                     self.check(port, &frame);
+                    self.calls.extend(own_call(&frame));
                     self.emitted.push((port, frame));
                 }
             }
         }
         let old = self.emitted.len().saturating_sub(256);
         self.emitted.drain(..old);
+        let old = self.calls.len().saturating_sub(256);
+        self.calls.drain(..old);
         assert_eq!(self.account().unaccounted(), 0, "{:?}", self.account());
         self.check_sessions();
     }
@@ -190,12 +208,31 @@ impl Router {
     fn check_sessions(&self) {
         for (n, w) in self.workers.iter().enumerate() {
             for (id, s) in w.sessions().iter() {
-                for direction in [Direction::Out, Direction::In] {
+                let ways: &[Direction] = match s.leg_direction() {
+                    Some(Direction::Out) => &[Direction::Out],
+                    Some(Direction::In) => &[Direction::In],
+                    None => &[Direction::Out, Direction::In],
+                };
+                for &direction in ways {
                     assert_eq!(w.sessions().find(&s.key(direction), direction), Some(id), "{s:?}");
+                    let side = if direction == Direction::Out { Side::Inside } else { Side::Outside };
+                    assert_eq!(self.rules.owner_of_key(side, &s.key(direction)).index(), n, "{s:?}");
+                }
+                if s.is_tunnels() {
+                    assert!(
+                        w.nat().vpn.tunnels.get(TunnelId(s.owner)).is_some_and(|t| t.legs().any(|l| l == id)),
+                        "{s:?}"
+                    );
+                    continue;
                 }
                 let (inside, outside) = (s.inside().0, s.outside().0);
-                assert_eq!(self.rules.sharding.of_inside(inside.addr).index(), n, "{s:?}");
+                if s.proto != Proto::UDP || (inside.port, s.remote().port) != (500, 500) {
+                    assert_eq!(self.rules.sharding.of_inside(inside.addr).index(), n, "{s:?}");
+                }
                 assert_eq!(self.rules.owner_of_outside(s.proto, outside).index(), n, "{s:?}");
+            }
+            for t in w.nat().vpn.tunnels.iter() {
+                assert!(t.legs().all(|l| w.sessions().get(l).is_some_and(Session::is_tunnels)), "{t:?}");
             }
         }
     }
@@ -213,6 +250,7 @@ impl Router {
         for w in &mut self.workers {
             let nat = w.nat();
             assert_eq!((nat.sessions.len(), nat.mappings.len(), nat.subscribers.len()), (0, 0, 0), "left over");
+            assert!(nat.vpn.tunnels.is_empty(), "tunnels are left over");
             w.finish();
         }
         let account = self.account();
@@ -220,8 +258,8 @@ impl Router {
     }
 }
 
-/// Exchanges source and destination of a frame, and gives TCP other flags; an echo request becomes its reply.
-fn turn(frame: &mut [u8], flags: Option<u8>) {
+/// Exchanges source and destination of a frame; an echo request becomes its reply.
+fn turn(frame: &mut [u8]) {
     if let Some(addresses) = frame.get_mut(..12) {
         addresses.rotate_left(6);
     }
@@ -232,11 +270,6 @@ fn turn(frame: &mut [u8], flags: Option<u8>) {
         1 if frame.get(l4) == Some(&8) => frame[l4] = 0,
         6 | 17 if frame.len() >= l4 + 4 => frame[l4..l4 + 4].rotate_left(2),
         _ => {}
-    }
-    if frame[l3 + 9] == 6
-        && let (Some(flags), Some(field)) = (flags, frame.get_mut(l4 + 13))
-    {
-        *field = flags;
     }
 }
 
@@ -289,10 +322,20 @@ fn policy(shape: u8, switches: u8) -> Policy {
             forward(Proto::TCP, 8443..=8443, 443),
             forward(Proto::TCP, 9443..=9443, 443),
             forward(Proto::UDP, 6000..=6007, 6000),
+            forward(Proto::TCP, 1723..=1723, 1723),
         ],
         statics: vec![Static { outside: a(203, 0, 113, 4), inside: a(192, 168, 1, 13) }],
         allows: vec![allow(Proto::TCP, 80..=80), allow(Proto::UDP, 0..=65_535), allow(Proto::ICMP, 0..=0)],
         sizes: Sizes { sessions: 60, mappings: 40, subscribers: 12, neighbours: 24 },
+        passthrough: Passthrough {
+            ike_port: if shape & 0x40 != 0 { IkePort::Preserve } else { IkePort::Translate },
+            pairing: if shape & 0x20 != 0 { Pairing::Strict } else { Pairing::Parallel },
+            other: vec![41, 47],
+            tunnels: 24,
+            tunnels_per_subscriber: 6,
+            pending_per_server: 4,
+            ..Passthrough::default()
+        },
         seed: u64::from(shape) << 8 | u64::from(switches),
         ..Policy::default()
     }
