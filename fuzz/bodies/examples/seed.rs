@@ -330,7 +330,10 @@ fn stories(captured: &[(String, Vec<u8>)]) -> Vec<(&'static str, Vec<u8>)> {
         request.back(3, 2, 0x18).wait(POLL).inside(&gre()).wait(POLL).back(3, 4, 0).wait(POLL).inside(&gre()).wait(POLL)
     };
     let request = pptp::outgoing_call_request(0x1234);
-    let cut = (0..40u32).fold(dialled(2), |s, n| s.inside(&control(1 + n, request[n as usize..=n as usize].to_vec())));
+    let cut = (0..20u32).fold(dialled(2), |s, n| {
+        let piece = if n < 19 { n as usize..n as usize + 1 } else { 19..168 };
+        s.inside(&control(1 + n, request[piece].to_vec())).wait(POLL)
+    });
     let pieces_of_gre = fragments(&gre().payload(vec![5; 1400]).id(3).build(), 400);
     let back_and_forth = |shape, frame: &Frame| {
         let s = Story::new(shape, 0).inside(frame).inside(frame).wait(POLL).back(0, 0, 0).wait(POLL).inside(frame);
@@ -341,7 +344,7 @@ fn stories(captured: &[(String, Vec<u8>)]) -> Vec<(&'static str, Vec<u8>)> {
         ("pptp-workers", called(2).inside(&control(169, pptp::stop_request())).inside(&gre()).wait(63)),
         ("pptp-error", called(1).back(2, 4, 0).wait(POLL).back(2, 5, 1).wait(63)),
         ("pptp-malformed", called(0).inside(&control(169, vec![0xff; 40])).wait(POLL).inside(&gre()).wait(63)),
-        ("pptp-cut", cut.wait(POLL).back(3, 3, 0x18).wait(40)),
+        ("pptp-cut", cut.back(0, 3, 0).wait(40)),
         (
             "pptp-pieces",
             pieces_of_gre
@@ -361,7 +364,7 @@ fn stories(captured: &[(String, Vec<u8>)]) -> Vec<(&'static str, Vec<u8>)> {
         (
             "pptp-forward",
             Story::new(1, 0)
-                .outside(&forwarded(1723))
+                .outside(&forwarded(1723).ack(0))
                 .wait(POLL)
                 .back(3, 0, 0x12)
                 .wait(POLL)
@@ -374,7 +377,9 @@ fn stories(captured: &[(String, Vec<u8>)]) -> Vec<(&'static str, Vec<u8>)> {
                 .wait(POLL)
                 .back(3, 2, 0x18)
                 .wait(POLL)
-                .back(0, 3, 0)
+                .inside(&Frame::gre("192.168.1.12", "198.51.100.9", 3).payload(b"ppp"))
+                .wait(POLL)
+                .back(3, 4, 1)
                 .wait(40),
         ),
         ("esp", back_and_forth(0, &Frame::esp(HOST, SERVER, 0x1234, 1).payload(vec![9; 40]))),
