@@ -62,9 +62,21 @@ enum Kind<'a> {
         seq: Option<u32>,
         ack: Option<u32>,
     },
+    Gre0 {
+        ethertype: u16,
+        key: Option<u32>,
+        seq: Option<u32>,
+    },
     Esp {
         spi: u32,
         seq: u32,
+    },
+    Ah {
+        spi: u32,
+        seq: u32,
+    },
+    L2tpv3 {
+        session_id: u32,
     },
     Ip {
         protocol: u8,
@@ -191,10 +203,36 @@ impl<'a> Frame<'a> {
         Self::new(from, to, Kind::Gre { call_id, seq: None, ack: None })
     }
 
+    /// GRE version 0 (RFC 2784) around what `ethertype` says; [`gre_key`](Frame::gre_key) and
+    /// [`gre_seq`](Frame::gre_seq) add those fields of RFC 2890.
+    #[track_caller]
+    pub fn gre0(from: impl IntoEndpoint, to: impl IntoEndpoint, ethertype: u16) -> Self {
+        Self::new(from, to, Kind::Gre0 { ethertype, key: None, seq: None })
+    }
+
     /// An ESP packet; the payload is what follows SPI and sequence number.
     #[track_caller]
     pub fn esp(from: impl IntoEndpoint, to: impl IntoEndpoint, spi: u32, seq: u32) -> Self {
         Self::new(from, to, Kind::Esp { spi, seq })
+    }
+
+    /// An AH packet (RFC 4302) with a 96-bit check value; the payload is what it protects, which is IP in IP.
+    #[track_caller]
+    pub fn ah(from: impl IntoEndpoint, to: impl IntoEndpoint, spi: u32, seq: u32) -> Self {
+        Self::new(from, to, Kind::Ah { spi, seq })
+    }
+
+    /// L2TPv3 data over IP (RFC 3931 §4.1.1); the payload is what follows the session ID, a cookie included.
+    #[track_caller]
+    pub fn l2tpv3(from: impl IntoEndpoint, to: impl IntoEndpoint, session_id: u32) -> Self {
+        Self::new(from, to, Kind::L2tpv3 { session_id })
+    }
+
+    /// An L2TPv3 control message over IP, as [`l2tp::control_v3`](crate::l2tp::control_v3) writes it: session ID 0 comes
+    /// before.
+    #[track_caller]
+    pub fn l2tpv3_control(from: impl IntoEndpoint, to: impl IntoEndpoint, message: impl Into<Cow<'a, [u8]>>) -> Self {
+        Self::l2tpv3(from, to, 0).payload(message)
     }
 
     /// Any IP protocol; the payload is all that follows the IP header.
@@ -255,8 +293,10 @@ impl Kind<'_> {
             Kind::Udp { .. } => protocol::UDP,
             Kind::Tcp { .. } => protocol::TCP,
             Kind::Icmp { .. } | Kind::IcmpError { .. } => protocol::ICMP,
-            Kind::Gre { .. } => protocol::GRE,
+            Kind::Gre { .. } | Kind::Gre0 { .. } => protocol::GRE,
             Kind::Esp { .. } => protocol::ESP,
+            Kind::Ah { .. } => protocol::AH,
+            Kind::L2tpv3 { .. } => protocol::L2TP,
             Kind::Ip { protocol } => *protocol,
             Kind::Arp { .. } | Kind::Ethernet { .. } => unreachable!("not an IP packet"),
         }

@@ -25,6 +25,8 @@ mod endpoint;
 mod flags;
 mod fragment;
 mod frame;
+pub mod ike;
+pub mod l2tp;
 pub mod pptp;
 mod seen;
 
@@ -33,7 +35,7 @@ pub use endpoint::{IntoEndpoint, endpoint};
 pub use flags::{ACK, CWR, ECE, FIN, Flags, PSH, RST, SYN, URG};
 pub use fragment::{fragments, reassemble};
 pub use frame::Frame;
-pub use seen::{Arp, Checksum, Extension, Gre, Icmp, Quoted, Seen, Tcp, Transport};
+pub use seen::{Arp, Checksum, Extension, Gre, Icmp, L2tpv3, Quoted, Seen, Tcp, Transport};
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];

@@ -207,6 +207,15 @@ pub struct Gre {
     pub ack: Option<u32>,
 }
 
+/// Which of L2TPv3's two number spaces a packet over IP is of, and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum L2tpv3 {
+    /// Data: the receiver's session ID, never 0.
+    Session(u32),
+    /// Control: the receiver's control connection ID; 0 while the sender knows none.
+    Control(u32),
+}
+
 impl Seen {
     /// `"192.168.1.2:5000 -> 198.51.100.7:53"`; ports only where they are not zero.
     pub fn path(&self) -> String {
@@ -264,6 +273,19 @@ impl Seen {
         match self.transport {
             Transport::Esp { spi, .. } => spi,
             _ => panic!("not ESP: {self}"),
+        }
+    }
+
+    /// Whom L2TPv3 over IP is for; `None` for any other packet, a fragment, and what is cut short. The payload is the
+    /// whole packet, these bytes included.
+    pub fn l2tpv3(&self) -> Option<L2tpv3> {
+        if self.protocol != crate::protocol::L2TP || self.transport != Transport::OtherIp {
+            return None;
+        }
+        let number = |at: usize| self.payload.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+        match number(0)? {
+            0 => number(8).map(L2tpv3::Control),
+            session => Some(L2tpv3::Session(session)),
         }
     }
 }

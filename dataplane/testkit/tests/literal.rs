@@ -85,6 +85,40 @@ fn esp_and_other_protocols_carry_their_payload() {
 }
 
 #[test]
+fn other_gre_has_a_key_only_when_asked() {
+    let gre = |frame: Frame<'_>| Seen::read(&frame.build()).unwrap().payload;
+    let plain = || Frame::gre0("10.0.0.1", "10.0.0.2", 0x0800).payload(&[0x45]);
+    assert_eq!(gre(plain()), hex("0000 0800 45"));
+    assert_eq!(gre(plain().gre_key(7).gre_seq(8)), hex("3000 0800 00000007 00000008 45"));
+}
+
+#[test]
+fn ah_is_written_byte_for_byte() {
+    let ah = Frame::ah("10.0.0.1", "10.0.0.2", 0xc0ffee00, 9).payload(&[0x45]);
+    let seen = Seen::read(&ah.build()).unwrap();
+    assert_eq!(seen.payload, hex("04040000 c0ffee00 00000009 a5a5a5a5a5a5a5a5a5a5a5a5 45"));
+    assert_eq!(seen.to_string(), "ah 10.0.0.1 -> 10.0.0.2 ttl 64 id 0, 25 bytes");
+}
+
+#[test]
+fn l2tpv3_over_ip_says_whom_it_is_for() {
+    let data = Frame::l2tpv3("10.0.0.1", "10.0.0.2", 0xf00d).payload(b"frame");
+    let seen = Seen::read(&data.build()).unwrap();
+    assert_eq!((seen.l2tpv3(), &seen.payload[4..]), (Some(L2tpv3::Session(0xf00d)), &b"frame"[..]));
+    assert_eq!(seen.to_string(), "l2tp 10.0.0.1 -> 10.0.0.2 ttl 64 id 0 session 0x0000f00d, 9 bytes");
+
+    let hello = l2tp::control_v3(0xafa1_0e53, 1, 2, l2tp::message::HELLO, &[]);
+    let seen = Seen::read(&Frame::l2tpv3_control("10.0.0.1", "10.0.0.2", &hello).build()).unwrap();
+    assert_eq!((seen.l2tpv3(), &seen.payload[4..]), (Some(L2tpv3::Control(0xafa1_0e53)), &hello[..]));
+    assert_eq!(seen.to_string(), "l2tp 10.0.0.1 -> 10.0.0.2 ttl 64 id 0 control 0xafa10e53, 24 bytes");
+
+    let short = Frame::l2tpv3_control("10.0.0.1", "10.0.0.2", &hello[..7]).build();
+    assert_eq!(Seen::read(&short).unwrap().l2tpv3(), None);
+    let first = Frame::l2tpv3("10.0.0.1", "10.0.0.2", 7).payload(b"frag").fragment(0, true).build();
+    assert_eq!(Seen::read(&first).unwrap().l2tpv3(), None);
+}
+
+#[test]
 fn an_error_quotes_the_packet_without_ethernet_tag_or_padding() {
     let query = Frame::udp("192.168.1.2:5000", "198.51.100.7:53").vlan(100).payload(b"abc").pad_to(60).build();
     let seen = Seen::read(&Frame::fragmentation_needed("192.0.2.1", 1400, &query).build()).unwrap();

@@ -137,9 +137,29 @@ impl Frame<'_> {
                 }
                 out.extend_from_slice(&self.payload);
             }
+            Kind::Gre0 { ethertype, key, seq } => {
+                out.extend_from_slice(&[u8::from(key.is_some()) << 5 | u8::from(seq.is_some()) << 4, 0]);
+                put16(out, *ethertype);
+                for field in [key, seq].into_iter().flatten() {
+                    put32(out, *field);
+                }
+                out.extend_from_slice(&self.payload);
+            }
             Kind::Esp { spi, seq } => {
                 put32(out, *spi);
                 put32(out, *seq);
+                out.extend_from_slice(&self.payload);
+            }
+            Kind::Ah { spi, seq } => {
+                // The length is in 4-byte words, less two.
+                out.extend_from_slice(&[4, 4, 0, 0]);
+                put32(out, *spi);
+                put32(out, *seq);
+                out.extend_from_slice(&[0xa5; 12]);
+                out.extend_from_slice(&self.payload);
+            }
+            Kind::L2tpv3 { session_id } => {
+                put32(out, *session_id);
                 out.extend_from_slice(&self.payload);
             }
             Kind::Ip { .. } => out.extend_from_slice(&self.payload),

@@ -248,18 +248,28 @@ impl<'a> Frame<'a> {
     #[track_caller]
     pub fn gre_seq(mut self, number: u32) -> Self {
         match &mut self.kind {
-            Kind::Gre { seq, .. } => *seq = Some(number),
+            Kind::Gre { seq, .. } | Kind::Gre0 { seq, .. } => *seq = Some(number),
             _ => self.wrong_protocol("gre_seq", "GRE"),
         }
         self
     }
 
-    /// GRE's acknowledgment number.
+    /// GRE version 0's key. Version 1 has a call ID in its place.
+    #[track_caller]
+    pub fn gre_key(mut self, wanted: u32) -> Self {
+        match &mut self.kind {
+            Kind::Gre0 { key, .. } => *key = Some(wanted),
+            _ => self.wrong_protocol("gre_key", "GRE version 0"),
+        }
+        self
+    }
+
+    /// GRE version 1's acknowledgment number.
     #[track_caller]
     pub fn gre_ack(mut self, number: u32) -> Self {
         match &mut self.kind {
             Kind::Gre { ack, .. } => *ack = Some(number),
-            _ => self.wrong_protocol("gre_ack", "GRE"),
+            _ => self.wrong_protocol("gre_ack", "GRE version 1"),
         }
         self
     }

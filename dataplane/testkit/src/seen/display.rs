@@ -1,6 +1,6 @@
 //! One line a frame, for assertion messages.
 
-use super::{Quoted, Seen, Transport};
+use super::{L2tpv3, Quoted, Seen, Transport};
 use crate::{Mac, protocol};
 use std::fmt::{Display, Formatter, Result};
 
@@ -60,7 +60,11 @@ impl Display for Seen {
                 }
             }
             Transport::Esp { spi, seq } => write!(f, " spi {spi:#010x} seq {seq}")?,
-            _ => {}
+            _ => match self.l2tpv3() {
+                Some(L2tpv3::Session(id)) => write!(f, " session {id:#010x}")?,
+                Some(L2tpv3::Control(id)) => write!(f, " control {id:#010x}")?,
+                None => {}
+            },
         }
         write!(f, ", {} bytes", self.payload.len())
     }
