@@ -28,17 +28,31 @@ struct Header {
 
 /// Length of the header.
 pub const LEN: usize = 28;
+/// In the flags of version 2: sent by whoever began the IKE security association.
+pub const INITIATOR: u8 = 0x08;
 /// In the flags of version 2: a response.
 pub const RESPONSE: u8 = 0x20;
 
 /// Exchange types.
 pub mod exchange {
+    /// Version 1, RFC 2409 §5: main mode.
+    pub const IDENTITY_PROTECTION: u8 = 2;
+    /// Version 1.
+    pub const AGGRESSIVE: u8 = 4;
+    /// Version 1.
+    pub const INFORMATIONAL_V1: u8 = 5;
     /// Version 1, RFC 2409 §5.5: makes and renews ESP security associations.
     pub const QUICK_MODE: u8 = 32;
+    /// Version 2: begins.
+    pub const IKE_SA_INIT: u8 = 34;
     /// Version 2: makes the first one.
     pub const IKE_AUTH: u8 = 35;
     /// Version 2: makes the others, and renews.
     pub const CREATE_CHILD_SA: u8 = 36;
+    /// Version 2: notifies, deletes, asks whether the peer is alive.
+    pub const INFORMATIONAL: u8 = 37;
+    /// Version 2, RFC 9242: between the first two.
+    pub const IKE_INTERMEDIATE: u8 = 43;
 }
 
 /// What the header says.
@@ -56,6 +70,8 @@ pub struct Ike {
     pub flags: u8,
     /// Message identifier.
     pub message_id: u32,
+    /// Length of the whole message, the header included, as claimed; no less than [`LEN`].
+    pub len: u32,
 }
 
 impl Ike {
@@ -72,6 +88,12 @@ impl Ike {
     #[must_use]
     pub const fn is_response(&self) -> bool {
         self.major == 2 && self.flags & RESPONSE != 0
+    }
+
+    /// Whether its sender began the IKE security association; version 1 does not say.
+    #[must_use]
+    pub const fn is_initiators(&self) -> bool {
+        self.major == 2 && self.flags & INITIATOR != 0
     }
 }
 
@@ -91,6 +113,7 @@ pub fn parse(payload: &[u8], fragment: bool) -> Option<Ike> {
         exchange: h.exchange,
         flags: h.flags,
         message_id: h.message_id.get(),
+        len: h.len.get(),
     })
 }
 
@@ -121,42 +144,72 @@ impl Natt {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn header(version: u8, kind: u8, flags: u8, len: u8) -> Vec<u8> {
-        let mut h = vec![1; 8];
-        h.extend([2; 8]);
-        h.extend([33, version, kind, flags, 0, 0, 0, 9, 0, 0, 0, len]);
-        h
-    }
+    use proptest::prelude::*;
+    use testkit::ike::{self as witness, Ike as Built};
 
     #[test]
     fn the_header_lies_as_the_rfc_draws_it() {
-        let ike = parse(&header(0x20, 36, 0x20, 28), false).unwrap();
+        let built = Built::v2(0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 36).flags(0x20).message_id(9).build();
+        let ike = parse(&built, false).unwrap();
         assert_eq!((ike.initiator, ike.responder), (0x0101_0101_0101_0101, 0x0202_0202_0202_0202));
-        assert_eq!((ike.major, ike.exchange, ike.message_id), (2, 36, 9));
-        assert!(ike.makes_child() && ike.is_response());
-        assert!(!parse(&header(0x20, 34, 0x08, 28), false).unwrap().makes_child());
-        assert!(!parse(&header(0x10, 36, 0x20, 28), false).unwrap().is_response());
+        assert_eq!((ike.major, ike.exchange, ike.message_id, ike.len), (2, 36, 9, 36));
+        assert!(ike.makes_child() && ike.is_response() && !ike.is_initiators());
+    }
+
+    #[test]
+    fn three_exchanges_make_esp_security_associations_each_in_its_version() {
+        use witness::exchange::{AUTH, CREATE_CHILD_SA, QUICK_MODE};
+        for exchange in 0..=255 {
+            let [v1, v2] = [Built::v1(1, 2, exchange), Built::v2(1, 2, exchange)]
+                .map(|b| parse(&b.flags(0xff).build(), false).unwrap());
+            assert_eq!(v1.makes_child(), exchange == QUICK_MODE);
+            assert_eq!(v2.makes_child(), matches!(exchange, AUTH | CREATE_CHILD_SA));
+            // Version 1 has other flags.
+            assert!(!v1.is_response() && !v1.is_initiators() && v2.is_response() && v2.is_initiators());
+        }
     }
 
     #[test]
     fn what_is_cut_or_no_ike_is_not_believed() {
-        let good = header(0x20, 34, 0, 28);
+        let request = || Built::v2(1, 0, exchange::IKE_SA_INIT).body([]);
+        let good = request().build();
         for n in 0..LEN {
             assert_eq!(parse(&good[..n], true), None);
         }
-        assert_eq!(parse(&header(0x20, 34, 0, 29), false), None);
-        assert!(parse(&header(0x20, 34, 0, 29), true).is_some());
-        assert_eq!(parse(&header(0x20, 34, 0, 27), true), None);
-        assert_eq!(parse(&header(0x30, 34, 0, 28), false), None);
-        assert_eq!(parse(&[0; 28], false), None);
+        assert_eq!(parse(&request().length(29).build(), false), None);
+        assert!(parse(&request().length(29).build(), true).is_some());
+        assert_eq!(parse(&request().length(27).build(), true), None);
+        assert_eq!(parse(&request().version(0x30).build(), false), None);
+        assert!(parse(&request().version(0x2f).build(), false).is_some());
+        assert_eq!(parse(&Built::v2(0, 1, 34).build(), false), None);
     }
 
     #[test]
     fn port_4500_carries_three_things() {
-        assert_eq!(Natt::of(&[0, 0, 0, 0, 1]), Natt::Ike);
-        assert_eq!(Natt::of(&[0xff]), Natt::Keepalive);
+        assert_eq!(Natt::of(&Built::v2(1, 2, 34).marked()), Natt::Ike);
+        assert_eq!(Natt::of(&witness::KEEPALIVE), Natt::Keepalive);
+        assert_eq!(Natt::of(&witness::esp_in_udp(0xff00_0000, 1, b"x")), Natt::Esp);
         assert_eq!(Natt::of(&[0xff, 0xff]), Natt::Esp);
+        assert_eq!(Natt::of(&[0; 3]), Natt::Esp);
         assert_eq!(Natt::of(&[]), Natt::Esp);
+    }
+
+    proptest! {
+        #[test]
+        fn what_an_independent_builder_wrote_is_read(
+            initiator in 1u64.., responder: u64, first: bool, exchange: u8, flags: u8, message_id: u32, body: Vec<u8>,
+        ) {
+            let built = if first { Built::v1 } else { Built::v2 }(initiator, responder, exchange);
+            let built = built.flags(flags).message_id(message_id).body(body).build();
+            let (major, len) = (if first { 1 } else { 2 }, built.len() as u32);
+            let ike = Ike { initiator, responder, major, exchange, flags, message_id, len };
+            prop_assert_eq!(parse(&built, false), Some(ike));
+            prop_assert_eq!(parse(&built[..LEN], true), Some(ike));
+        }
+
+        #[test]
+        fn any_bytes_are_read_to_an_end(bytes: Vec<u8>, fragment: bool) {
+            let _ = (parse(&bytes, fragment), Natt::of(&bytes));
+        }
     }
 }
