@@ -6,7 +6,7 @@ use pcap_file::DataLink;
 use pcap_file::pcap::PcapReader;
 use std::fs;
 use std::path::Path;
-use testkit::{ACK, FIN, Frame, RST, SYN, fragments, pptp};
+use testkit::{ACK, FIN, Frame, RST, SYN, fragments, ike, l2tp, pptp};
 
 /// Most frames of a capture, and of all captures.
 const EACH: usize = 2;
@@ -20,6 +20,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut captured = Vec::new();
     for (name, streams) in pptp_streams() {
         write(seeds, "pptp_stream", name, &conversation(&streams))?;
+    }
+    for (target, name, message) in unusual() {
+        write(seeds, target, name, &message)?;
     }
     for capture in args {
         let name = Path::new(&capture).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
@@ -190,6 +193,25 @@ fn control(seq: u32, message: impl Into<std::borrow::Cow<'static, [u8]>>) -> Fra
     Frame::tcp(HOST, "198.51.100.7:1723").flags(ACK).seq(seq).ack(1).payload(message)
 }
 
+/// What captures have not among their first messages.
+fn unusual() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    use ike::{Ike, exchange};
+    use l2tp::{Avp, control_v3, data_v3, data_with, message};
+    let sessions = [Avp::local_session(0x0a0b_0c0d), Avp::remote_session(0x0102_0304), Avp::private(b"mark").hidden()];
+    let many = vec![Avp::private(b""); 70];
+    vec![
+        ("ike", "natt-marked", Ike::v2(0xa1, 0xb1, exchange::AUTH).message_id(1).marked()),
+        ("ike", "natt-keepalive", ike::KEEPALIVE.to_vec()),
+        ("ike", "natt-esp", ike::esp_in_udp(0x1234, 1, &[9; 24])),
+        ("ike", "quick-mode", Ike::v1(0xa1, 0xb1, exchange::QUICK_MODE).message_id(7).build()),
+        ("l2tp", "sccrq", l2tp::sccrq(7)),
+        ("l2tp", "data-all-fields", data_with(7, 8, true, Some([1, 2]), Some(3), b"ppp")),
+        ("l2tp", "v3-icrp", control_v3(7, 1, 2, message::ICRP, &sessions)),
+        ("l2tp", "v3-udp-data", data_v3(7, b"frame")),
+        ("l2tp", "v3-many-attributes", control_v3(7, 1, 2, message::ICRQ, &many)),
+    ]
+}
+
 /// One of each kind.
 fn frames() -> Vec<(String, Vec<u8>)> {
     let made = [
@@ -218,6 +240,7 @@ fn frames() -> Vec<(String, Vec<u8>)> {
         ("first-fragment", query().payload(vec![1; 64]).fragment(0, true)),
         ("later-fragment", Frame::ip(17, HOST, REMOTE).payload(vec![1; 64]).fragment(64, false)),
         ("gre", Frame::gre(HOST, REMOTE, 77).gre_seq(1).payload(b"ppp")),
+        ("gre0", Frame::gre0(HOST, REMOTE, 0x0800).gre_key(7).payload(b"ip")),
         ("esp", Frame::esp(HOST, REMOTE, 0x1234, 1).payload(vec![9; 40])),
         ("gre-version-0", Frame::ip(47, HOST, REMOTE).payload(vec![0x20, 0, 8, 0, 0, 0, 0, 77, 0x45])),
         ("ah", ah()),
@@ -225,6 +248,7 @@ fn frames() -> Vec<(String, Vec<u8>)> {
         ("l2tpv3-control", l2tpv3(0)),
         ("ike", ike()),
         ("pptp-control", control(1, pptp::outgoing_call_request(9))),
+        ("l2tpv3", Frame::l2tpv3(HOST, REMOTE, 0xf00d).payload(b"frame")),
         ("arp-request", Frame::arp_request([2; 6], "192.168.1.10", "192.168.1.1")),
         ("arp-reply", Frame::arp_reply([2; 6], "192.168.1.10", [2; 6], "192.168.1.1")),
         ("ipv6", Frame::ethernet(0x86dd).payload(vec![0x60; 40])),
