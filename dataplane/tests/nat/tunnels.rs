@@ -3,7 +3,7 @@
 use crate::lab::*;
 use dataplane::passthrough::show::Row;
 use dataplane::passthrough::tunnel::{Kind, State};
-use dataplane::policy::IkePort;
+use dataplane::policy::{IkePort, Pairing};
 use dataplane::verdict::{DropReason, Event};
 use testkit::{Frame, IntoEndpoint, Seen, endpoint};
 
@@ -198,4 +198,146 @@ fn two_clients_of_one_lcce_are_told_apart_by_their_sessions() {
         lab.out(Frame::ip(115, host, X).payload(data(n + 51)));
     }
     lab.put(OUTSIDE, Frame::ip(115, X, P).payload(data(77))).dropped(DropReason::L2tpNoSession);
+}
+
+// Row 79: RFC 3715 §2.1 f: an SPI cannot be in two places
+#[test]
+fn an_spi_that_two_clients_chose_stays_with_the_first() {
+    let mut lab = Lab::new();
+    lab.out(esp(A, X, 0x1000));
+    assert_eq!(to(&lab.back(esp(X, P, 0x2000))), A);
+    lab.out(esp(A, X, 0x1000));
+    for n in 0..5 {
+        lab.out(esp(B, X, 0x1001));
+        assert_eq!(to(&lab.back(esp(X, P, 0x2000))), A, "{n}");
+    }
+    // Another one of the second client's still finds it.
+    assert_eq!(to(&lab.back(esp(X, P, 0x2001))), B);
+}
+
+// PASSTHROUGH §5.4 step 9: pending 30 s, settled an hour
+#[test]
+fn esp_is_kept_for_half_a_minute_and_once_answered_for_an_hour() {
+    let mut lab = Lab::new();
+    lab.out(esp(A, X, 0x1000));
+    lab.wait(30 * S + LATE);
+    assert!(lab.vpn().is_empty());
+    lab.put(OUTSIDE, esp(X, P, 0x2000)).dropped(DropReason::EspUnsolicited);
+    lab.out(esp(A, X, 0x1000));
+    lab.back(esp(X, P, 0x2000));
+    lab.out(esp(A, X, 0x1000));
+    lab.wait(3500 * S);
+    assert_eq!(to(&lab.back(esp(X, P, 0x2000))), A);
+    lab.wait(3500 * S);
+    lab.out(esp(A, X, 0x1000));
+    lab.wait(3600 * S + LATE);
+    lab.put(OUTSIDE, esp(X, P, 0x2000)).dropped(DropReason::EspUnsolicited);
+}
+
+// PASSTHROUGH §5.4 step 5
+#[test]
+fn with_strict_pairing_one_client_at_a_time_sets_up() {
+    let mut lab = Lab::with(|p| p.passthrough.pairing = Pairing::Strict);
+    let auth =
+        |client: &'static str, spi| Frame::udp((client, 500), (X, 500)).payload(ike((spi, spi + 1), 2, 35, 8, 1));
+    let n = lab.out(auth(A, 10)).source;
+    lab.udp((B, 500), (X, 500));
+    lab.put(INSIDE, auth(B, 20)).dropped(DropReason::IpsecWaits);
+    lab.put(INSIDE, esp(B, X, 0x1001)).dropped(DropReason::IpsecWaits);
+    lab.back(Frame::udp((X, 500), n).payload(ike((10, 11), 2, 35, 0x20, 1)));
+    lab.out(esp(A, X, 0x1000));
+    assert_eq!(to(&lab.back(esp(X, P, 0x2000))), A);
+    // The next one, as soon as the first has its own.
+    lab.out(auth(B, 20));
+    lab.out(esp(B, X, 0x1001));
+    assert_eq!(to(&lab.back(esp(X, P, 0x2001))), B);
+    assert_eq!(lab.events(Event::EspAmbiguous), 0);
+    // Who begins and does not go on is waited for no longer than the gate.
+    lab.out(Frame::udp((A, 500), (X, 500)).payload(ike((10, 11), 2, 36, 8, 2)));
+    lab.put(INSIDE, esp(B, X, 0x1002)).dropped(DropReason::IpsecWaits);
+    lab.wait(30 * S);
+    lab.out(esp(B, X, 0x1002));
+}
+
+// Row 81: what strangers send opens nothing, whatever they know
+#[test]
+fn a_flood_of_forged_spis_takes_nothing_from_a_tunnel_that_is_up() {
+    let mut lab = Lab::new();
+    for (host, spi) in [(A, 0x2000), (B, 0x3000)] {
+        lab.out(esp(host, X, 0x1000));
+        lab.back(esp(X, P, spi));
+        lab.out(esp(host, X, 0x1000));
+    }
+    for spi in 0x8000..0x9000 {
+        lab.put(OUTSIDE, esp(X, P, spi)).dropped(DropReason::EspUnsolicited);
+    }
+    assert_eq!(lab.sessions(), 4);
+    assert_eq!((to(&lab.back(esp(X, P, 0x2000))), to(&lab.back(esp(X, P, 0x3000)))), (A.into(), B.into()));
+}
+
+// The same against the only client of a server, to which whatever comes from there belongs
+#[test]
+fn forged_spis_to_a_sole_client_do_not_push_out_its_own() {
+    let mut lab = Lab::new();
+    lab.out(esp(A, X, 0x1000));
+    lab.back(esp(X, P, 0x2000));
+    lab.out(esp(A, X, 0x1000));
+    for spi in 0x8000..0x9000 {
+        lab.back(esp(X, P, spi));
+    }
+    assert!(lab.sessions() <= 16);
+    // A second client comes, so that nothing unknown is anybody's any more: the first one's own is known still.
+    lab.out(esp(B, X, 0x1001));
+    lab.back(esp(X, P, 0x3000));
+    lab.out(esp(B, X, 0x1001));
+    assert_eq!(to(&lab.back(esp(X, P, 0x2000))), A);
+}
+
+/// L2TPv2's control message with the tunnel identifier that its sender assigns.
+fn l2tp2_control(to: u16, message: u8, assigned: u16) -> Vec<u8> {
+    let mut m = vec![0xc8, 2, 0, 28];
+    m.extend(to.to_be_bytes());
+    m.extend([0; 6]);
+    m.extend([0x80, 8, 0, 0, 0, 0, 0, message, 0x80, 8, 0, 0, 0, 9]);
+    m.extend(assigned.to_be_bytes());
+    m
+}
+
+// Row 86: RFC 2661 §8.1
+#[test]
+fn an_l2tp_servers_first_answer_may_come_from_another_port() {
+    let mut lab = Lab::new();
+    let request = |host: &'static str, id| Frame::udp((host, 1701), (X, 1701)).payload(l2tp2_control(0, 1, id));
+    let answer = |from: &'static str, n, id| Frame::udp((from, 40_000), n).payload(l2tp2_control(id, 2, 9));
+    let n = lab.out(request(A, 7)).source;
+    let m = lab.out(request(B, 8)).source;
+    for wrong in
+        [answer(Y, n, 7), answer(X, n, 8), answer(X, m, 7), Frame::udp((X, 40_000), n).payload(vec![2, 2, 0, 7])]
+    {
+        lab.put(OUTSIDE, wrong).dropped(DropReason::Filtered);
+    }
+    assert_eq!(lab.back(answer(X, n, 7)).destination, endpoint((A, 1701)));
+    assert_eq!(lab.back(answer(X, m, 8)).destination, endpoint((B, 1701)));
+    assert_eq!(lab.udp((A, 1701), (X, 40_000)), n);
+    lab.delivers((X, 40_000), n, (A, 1701));
+    // Once, and in time.
+    let late = lab.out(request(A, 9)).source;
+    lab.wait(60 * S + LATE);
+    lab.put(OUTSIDE, Frame::udp((X, 41_000), late).payload(l2tp2_control(9, 2, 9))).dropped(DropReason::Filtered);
+}
+
+// PASSTHROUGH: the end of a control connection ends its sessions; idle ones end by themselves
+#[test]
+fn l2tpv3_ends_a_minute_after_its_control_connection() {
+    let mut lab = Lab::new();
+    let data = [&101u32.to_be_bytes()[..], b"frame"].concat();
+    lab.out(Frame::ip(115, A, X).payload(l2tp_control(0, 1, Some(100), None)));
+    lab.back(Frame::ip(115, X, P).payload(l2tp_control(100, 2, Some(150), None)));
+    lab.out(Frame::ip(115, A, X).payload(l2tp_control(150, 10, None, Some(101))));
+    lab.back(Frame::ip(115, X, P).payload(data.clone()));
+    lab.out(Frame::ip(115, A, X).payload(l2tp_control(150, 4, Some(100), None)));
+    assert!(lab.vpn().iter().all(|r| r.state == State::Closing));
+    lab.wait(61 * S + LATE);
+    lab.put(OUTSIDE, Frame::ip(115, X, P).payload(data)).dropped(DropReason::L2tpNoSession);
+    assert!(lab.vpn().is_empty());
 }
