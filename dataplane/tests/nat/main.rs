@@ -6,11 +6,13 @@
 //!
 //! Rows are those of docs/rfc-compliance.md.
 
+mod esp;
 mod filtering;
 mod forwards;
 mod fragments;
 mod hairpin;
 mod icmp;
+mod ike;
 mod lab;
 mod limits;
 mod link;
