@@ -37,6 +37,8 @@ pub struct SessionId(pub u32);
 pub mod flags {
     /// Opened from outside; only what the inside sends makes it hold its mapping.
     pub const FROM_OUTSIDE: u8 = 1;
+    /// Of a leg: nobody waited for it when it came, so a forger may have sent it.
+    pub const UNASKED: u8 = FROM_OUTSIDE;
     /// Counts as a holder of its mapping: the inside has sent.
     pub const HOLDS_MAPPING: u8 = 2;
     /// By a forward or a one-to-one mapping: [`super::Session::owner`] is the subscriber's number.

@@ -69,7 +69,8 @@ impl Nat {
             t.evidence_at = now;
             self.vpn.tunnels.place(id, true);
         }
-        if strict && begins {
+        // What comes from outside keeps nobody waiting: it may be forged.
+        if strict && begins && by == Direction::Out {
             self.take_gate(id, now);
         }
         Ok(())

@@ -146,8 +146,7 @@ impl Nat {
             }
         }
         if c.message_type == Some(message::STOPCCN) {
-            self.vpn.tunnels.set_state(id, State::Closing);
-            self.settle_legs(id, false);
+            self.close_soon(id, now);
         } else if c.message_type == Some(message::SCCRQ)
             && self.vpn.tunnels.get(id).is_some_and(|t| t.state == State::Closing)
         {

@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 
 /// What asked for less than its state is kept for, or asked to be ended, goes after this [RFC 2637 §3.1.4 has 60 s for
 /// an answer].
-pub(super) const UNANSWERED_MS: u32 = 60_000;
+const UNANSWERED_MS: u32 = 60_000;
 
 /// How a packet from outside came to be judged.
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,8 +120,9 @@ impl Nat {
         self.leave(subscriber);
     }
 
-    /// Adds a leg to a tunnel; the oldest one in its direction goes when there is no room. `Err` where the key is
-    /// another tunnel's (`taken`), or the table is full.
+    /// Adds a leg to a tunnel. When there is no room, one of its protocol and direction goes: that nobody asked for before
+    /// others, and of equals the one that was not used for the longest time; so a forger's push out each other. `Err`
+    /// where the key is another tunnel's (`taken`), or the table is full.
     pub(super) fn add_leg(
         &mut self,
         id: TunnelId,
@@ -157,17 +158,19 @@ impl Nat {
             return if same { Ok(known) } else { Err(taken) };
         }
         let mut same_way = 0;
-        let mut oldest = None;
+        let mut victim: Option<(SessionId, (bool, u32))> = None;
         for leg in t.legs() {
-            if self.sessions.get(leg).is_some_and(|s| s.leg_direction() == Some(direction)) {
-                same_way += 1;
-                oldest = oldest.or(Some(leg));
+            let Some(s) = self.sessions.get(leg).filter(|s| s.leg_direction() == Some(direction)) else { continue };
+            same_way += 1;
+            let worth = (!s.is(flags::UNASKED), u32::MAX - now.since(s.last_used));
+            if s.proto == proto && victim.is_none_or(|(_, least)| worth < least) {
+                victim = Some((leg, worth));
             }
         }
         if same_way >= tunnel::LEGS / 2
-            && let Some(oldest) = oldest
+            && let Some((victim, _)) = victim
         {
-            self.drop_leg(id, oldest);
+            self.drop_leg(id, victim);
         }
         let timeout = self.tunnel_timeout(&t);
         let leg = self.sessions.open_leg(&new, now, timeout).map_err(|_| DropReason::SessionTableFull)?;
@@ -189,6 +192,19 @@ impl Nat {
         {
             let (p, b) = s.traffic();
             (*packets, *bytes) = (packets.saturating_add(p), bytes.saturating_add(b));
+        }
+    }
+
+    /// A tunnel's end was asked for: what is on its way has a minute.
+    pub(super) fn close_soon(&mut self, id: TunnelId, now: Tick) {
+        let Some(t) = self.vpn.tunnels.get_mut(id) else { return };
+        t.half_at = now;
+        let legs = t.legs;
+        self.vpn.tunnels.set_state(id, State::Closing);
+        for leg in legs {
+            if self.sessions.get(leg).is_some() {
+                self.sessions.look_again(leg, now.after(UNANSWERED_MS));
+            }
         }
     }
 
@@ -228,19 +244,18 @@ impl Nat {
     pub(crate) fn leg_deadline(&self, leg: &Session) -> Tick {
         let Some(t) = self.vpn.tunnels.get(TunnelId(leg.owner)) else { return leg.last_used };
         let timeout = self.tunnel_timeout(t);
-        if t.kind == Kind::Pptp && matches!(t.state, State::Pending | State::Closing) {
+        if t.state == State::Closing || (t.kind == Kind::Pptp && t.state == State::Pending) {
             // Not kept by its own traffic: an answer is due, or the end was asked for.
             return t.half_at.after(timeout);
         }
         let mut last = leg.last_used;
-        let mut newest = false;
-        for s in t.legs().filter_map(|id| self.sessions.get(id)) {
-            // The newest leg of each direction lives while the tunnel does; older ones by their own traffic.
-            if s.leg_direction() == leg.leg_direction() {
-                newest = s.key_of_leg() == leg.key_of_leg();
-            }
-        }
-        if newest {
+        // The newest leg of each direction lives while the tunnel does; older ones by their own traffic. One that nobody
+        // asked for does not take that from one that somebody did.
+        let same_way = |s: &&Session| s.leg_direction() == leg.leg_direction();
+        let asked = |s: &&Session| !s.is(flags::UNASKED);
+        let all = || t.legs().rev().filter_map(|id| self.sessions.get(id)).filter(same_way);
+        let newest = all().find(asked).or_else(|| all().next());
+        if newest.is_some_and(|s| s.key_of_leg() == leg.key_of_leg()) {
             let others = t.legs().filter_map(|id| self.sessions.get(id)).map(|s| s.last_used);
             let control = self.vpn.connections.session(t.connection).filter(|_| t.kind == Kind::Pptp);
             let control = control.and_then(|id| self.sessions.get(id)).map(|s| s.last_used);

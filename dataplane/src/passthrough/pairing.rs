@@ -5,7 +5,8 @@
 //! child exchange with it ended lately (*evidence*, [`super::ike`]). Those *wait*, and an unseen identifier belongs to
 //! one of them:
 //!
-//! 1. one waits, or nobody does and the server has one inside host here: its;
+//! 1. one waits, or nobody does and the server has one inside host here, or one that got what it waited for within the
+//!    gate (which a forger may have sent): its;
 //! 2. several wait, one has evidence: its;
 //! 3. otherwise the packet is held for a moment, as evidence may come; then, by order: those with evidence and a half,
 //!    oldest half first; evidence alone, the latest first; rekeys; the others, oldest first. Counted, and told.
@@ -19,17 +20,32 @@
 use super::legs::Came;
 use super::notice::{Matter, Notice};
 use super::tunnel::{Kind, State, Tunnel, TunnelId};
-use crate::flow::session::SessionId;
+use crate::flow::session::{SessionId, flags};
 use crate::flow::tcp;
 use crate::nat::Nat;
 use crate::packet::Meta;
 use crate::policy::Pairing;
-use crate::types::{Direction, Key, Proto, Tick};
+use crate::types::{Direction, Endpoint, Key, Outside, Proto, Tick};
 use crate::verdict::{DropReason, Event};
 use std::net::Ipv4Addr;
 
 /// Tunnels that a search looks at.
 const LOOKS: usize = 256;
+
+/// With strict pairing: how long one whose time is over lets those go first that it kept waiting. IKE's and ESP's users
+/// try again within that.
+const YIELD_MS: u32 = 10_000;
+
+/// How sure it is whose an identifier is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sure {
+    /// Its host waited, and nobody else or with less reason.
+    Waited,
+    /// Nobody waited.
+    Unasked,
+    /// Several waited.
+    Guess,
+}
 
 /// Who may be meant.
 #[derive(Clone, Copy, Default)]
@@ -82,9 +98,11 @@ impl Nat {
         let Some(t) = self.vpn.tunnels.get_mut(id) else { return Ok(leg) };
         t.sent_at = now;
         let confirmed = t.state == State::Confirmed;
-        if t.ahead > 0 {
+        let gate = self.rules.policy.passthrough.gate;
+        if t.ahead > 0 && now.since(t.bound_at) < gate {
             t.ahead -= 1;
         } else {
+            t.ahead = 0;
             t.halves = t.halves.saturating_add(1).min(8);
             t.half_at = now;
             self.vpn.tunnels.place(id, true);
@@ -98,27 +116,57 @@ impl Nat {
     /// An inbound identifier that is new.
     pub(super) fn half_in(&mut self, meta: &Meta, came: Came, now: Tick) -> Result<SessionId, DropReason> {
         let Key { src, dst, ident, proto } = meta.key;
-        let candidates = self.candidates(proto, src, dst, now);
-        let sole = || {
-            let mut all = self.vpn.tunnels.of_gateway(proto, src, dst);
-            let first = all.next().filter(|(_, t)| t.state != State::Closing).map(|(id, _)| id);
-            first.filter(|_| all.next().is_none())
-        };
-        let (id, ambiguous) = match candidates {
-            Candidates { count: 0, .. } => match sole() {
-                Some(id) => (id, false),
+        // Between two inside hosts both ends' tunnels may be at the same addresses: what one sends is not for itself.
+        let left = came.hairpin.then(|| self.sessions.find_left(&meta.key, Direction::Out)).flatten();
+        let sender = left.and_then(|leg| self.sessions.get(leg)).copied();
+        let forward = self.rules.static_in(proto, Outside(Endpoint::new(dst, 0)));
+        if sender.is_some_and(|s| forward.is_some_and(|m| m.inside.0.addr != s.inside)) {
+            return self.stranger_in(meta, kind_of(proto), unsolicited(proto), came, now);
+        }
+        let sender = sender.map(|s| TunnelId(s.owner));
+        let candidates = self.candidates(proto, (src, dst), sender, now);
+        let (id, sure) = match candidates {
+            Candidates { count: 0, .. } => match self.unasked(proto, (src, dst), sender, now) {
+                Some(id) => (id, Sure::Unasked),
+                None if sender.is_some() => return Err(unsolicited(proto)),
                 None => return self.stranger_in(meta, kind_of(proto), unsolicited(proto), came, now),
             },
-            Candidates { count: 1, best: Some((id, ..)), .. } => (id, false),
-            Candidates { with_evidence: 1, evident: Some(id), .. } => (id, false),
-            Candidates { best: Some((id, ..)), .. } if came.overdue => (id, true),
+            Candidates { count: 1, best: Some((id, ..)), .. } => (id, Sure::Waited),
+            Candidates { with_evidence: 1, evident: Some(id), .. } => (id, Sure::Waited),
+            Candidates { best: Some((id, ..)), .. } if came.overdue => (id, Sure::Guess),
             Candidates { .. } => return Err(DropReason::EspWaitFull),
         };
-        self.bind(id, (proto, ident), came.hairpin, ambiguous, now)
+        self.bind(id, (proto, ident), came.hairpin, sure, now)
     }
 
-    /// Those who wait for something from a server.
-    fn candidates(&mut self, proto: Proto, remote: Ipv4Addr, outside: Ipv4Addr, now: Tick) -> Candidates {
+    /// Whose may it be, when nobody waits: of the server's only inside host, or of the only one that got lately what it
+    /// waited for.
+    fn unasked(
+        &self,
+        proto: Proto,
+        (remote, outside): (Ipv4Addr, Ipv4Addr),
+        sender: Option<TunnelId>,
+        now: Tick,
+    ) -> Option<TunnelId> {
+        let gate = self.rules.policy.passthrough.gate;
+        let may = |(id, t): &(TunnelId, &Tunnel)| t.state != State::Closing && Some(*id) != sender;
+        let all = || self.vpn.tunnels.of_gateway(proto, remote, outside).filter(may);
+        let only = |some: &mut dyn Iterator<Item = (TunnelId, &Tunnel)>| {
+            let first = some.next()?.0;
+            some.next().is_none().then_some(first)
+        };
+        let lately = |t: &Tunnel| t.served && now.since(t.bound_at) < gate;
+        only(&mut all().take(2)).or_else(|| only(&mut all().take(LOOKS).filter(|(_, t)| lately(t))))
+    }
+
+    /// Those who wait for something from a server, save who sent it.
+    fn candidates(
+        &mut self,
+        proto: Proto,
+        (remote, outside): (Ipv4Addr, Ipv4Addr),
+        sender: Option<TunnelId>,
+        now: Tick,
+    ) -> Candidates {
         let gate = self.rules.policy.passthrough.gate;
         let mut c = Candidates::default();
         let mut lapsed: Option<TunnelId> = None;
@@ -128,6 +176,9 @@ impl Nat {
             }
             if !t.waits(now, gate) {
                 lapsed = Some(id);
+                continue;
+            }
+            if Some(id) == sender {
                 continue;
             }
             c.count += 1;
@@ -158,17 +209,27 @@ impl Nat {
         id: TunnelId,
         (proto, ident): (Proto, u32),
         hairpin: bool,
-        ambiguous: bool,
+        sure: Sure,
         now: Tick,
     ) -> Result<SessionId, DropReason> {
         let leg = self.add_leg(id, Direction::In, (proto, ident, ident), hairpin, unsolicited(proto), now)?;
+        if sure == Sure::Unasked
+            && let Some(s) = self.sessions.get_mut(leg)
+        {
+            s.flags |= flags::UNASKED;
+        }
         let Some(t) = self.vpn.tunnels.get_mut(id) else { return Ok(leg) };
         if t.halves == 0 {
-            t.ahead = t.ahead.saturating_add(1).min(8);
+            // A forger's many count as one: the host's next outward one would else never wait.
+            let most = if sure == Sure::Unasked { 1 } else { 8 };
+            t.ahead = t.ahead.saturating_add(1).min(most.max(t.ahead));
         }
+        t.served |= sure != Sure::Unasked;
         t.halves = t.halves.saturating_sub(1);
         t.evidence = t.evidence.saturating_sub(1);
-        t.bound_at = now;
+        if sure != Sure::Unasked || !t.served {
+            t.bound_at = now;
+        }
         let (inside, remote, state) = (t.inside, t.remote, t.state);
         let waits = t.halves > 0 || t.evidence > 0;
         self.vpn.tunnels.place(id, waits);
@@ -176,13 +237,13 @@ impl Nat {
             self.vpn.tunnels.set_state(id, State::Paired);
         }
         // Until it is certain, both directions are looked at one by one.
-        self.settle_legs(id, state == State::Confirmed && !ambiguous);
+        self.settle_legs(id, state == State::Confirmed && sure != Sure::Guess);
         if let Some(g) = self.vpn.tunnels.gateway_of(id)
             && g.holder == id.0
         {
             g.holder = u32::MAX;
         }
-        if ambiguous {
+        if sure == Sure::Guess {
             self.counters.count(Event::EspAmbiguous, 1);
             self.counters.notices.tell(Notice { matter: Matter::EspAmbiguous, inside, remote });
         }
@@ -196,6 +257,7 @@ impl Nat {
         let Some(t) = self.vpn.tunnels.get(id) else { return leg };
         let unsure = matches!(t.kind, Kind::Esp | Kind::L2tp)
             && s.proto != Proto::L2TP_CONTROL
+            && !s.is(flags::HAIRPIN)
             && s.state != tcp::State::Established
             && t.state == State::Paired
             && !t.rebound
@@ -225,13 +287,12 @@ impl Nat {
             self.vpn.tunnels.place(id, true);
         }
         self.counters.count(Event::EspRebound, 1);
-        self.bind(other, (proto, s.key(Direction::In).ident), s.is(crate::flow::session::flags::HAIRPIN), false, now)
-            .unwrap_or(leg)
+        self.bind(other, (proto, s.key(Direction::In).ident), s.is(flags::HAIRPIN), Sure::Waited, now).unwrap_or(leg)
     }
 
     /// With strict pairing: refused while another host sets up with the same gateway.
     pub(super) fn pass_gate(
-        &self,
+        &mut self,
         id: Option<TunnelId>,
         outside: Ipv4Addr,
         remote: Ipv4Addr,
@@ -240,12 +301,15 @@ impl Nat {
         if self.rules.policy.passthrough.pairing != Pairing::Strict {
             return Ok(());
         }
-        let held = self
-            .vpn
-            .tunnels
-            .gateway(Proto::ESP, remote, outside)
-            .is_some_and(|g| g.holder != u32::MAX && !now.reached(g.until) && id.is_none_or(|id| id.0 != g.holder));
-        if held { Err(DropReason::IpsecWaits) } else { Ok(()) }
+        let Some(g) = self.vpn.tunnels.gateway_mut(Proto::ESP, remote, outside).filter(|g| g.holder != u32::MAX) else {
+            return Ok(());
+        };
+        let (over, holds) = (now.reached(g.until), id.is_some_and(|id| id.0 == g.holder));
+        let others_first = holds && over && g.others && !now.reached(g.until.after(YIELD_MS));
+        if !over && !holds {
+            g.others = true;
+        }
+        if others_first || (!over && !holds) { Err(DropReason::IpsecWaits) } else { Ok(()) }
     }
 
     /// With strict pairing: the others wait for this one, until it is paired or its time is over.
@@ -258,7 +322,7 @@ impl Nat {
         if let Some(g) = self.vpn.tunnels.gateway_of(id)
             && (g.holder == u32::MAX || now.reached(g.until))
         {
-            (g.holder, g.until) = (id.0, now.after(gate));
+            (g.holder, g.until, g.others) = (id.0, now.after(gate), false);
         }
     }
 }

@@ -13,7 +13,8 @@ use crate::flow::session::SessionId;
 use crate::types::{Direction, Proto, Tick};
 use std::net::Ipv4Addr;
 
-/// Legs of a tunnel, both directions. A rekey adds one each way; the oldest goes when there is no room.
+/// Legs of a tunnel, both directions. A rekey adds one each way; when there is no room one goes that nobody asked for,
+/// or else the one that was not used for the longest time.
 pub const LEGS: usize = 16;
 const NONE: u32 = u32::MAX;
 
@@ -119,6 +120,8 @@ pub struct Tunnel {
     pub sent_at: Tick,
     /// When an inward leg was given to it last.
     pub bound_at: Tick,
+    /// An inward leg was given to it for which it waited.
+    pub served: bool,
     /// A leg was taken from it once; not again.
     pub rebound: bool,
     /// The latest child exchanges: begun by the inside host, and by the remote one.
@@ -156,6 +159,7 @@ impl Tunnel {
         evidence_at: Tick(0),
         sent_at: Tick(0),
         bound_at: Tick(0),
+        served: false,
         rebound: false,
         exchanges: [Exchange { initiator: 0, message: 0, kind: 0, step: 0 }; 2],
         spis: [(0, 0); 4],
@@ -227,6 +231,8 @@ pub struct Gateway {
     pub holder: u32,
     /// And until when at most.
     pub until: Tick,
+    /// And whether others were sent away meanwhile.
+    pub others: bool,
     head: u32,
     tail: u32,
     next_free: u32,
@@ -263,6 +269,7 @@ impl Tunnels {
             pending: 0,
             holder: NONE,
             until: Tick(0),
+            others: false,
             head: NONE,
             tail: NONE,
             next_free: NONE,
@@ -337,6 +344,12 @@ impl Tunnels {
         self.find_gateway(proto, remote, outside).and_then(|g| self.gateways.get(g as usize))
     }
 
+    /// The same.
+    pub fn gateway_mut(&mut self, proto: Proto, remote: Ipv4Addr, outside: Ipv4Addr) -> Option<&mut Gateway> {
+        let gateway = self.find_gateway(proto, remote, outside)?;
+        self.gateways.get_mut(gateway as usize)
+    }
+
     /// The same for a tunnel.
     pub fn gateway_of(&mut self, id: TunnelId) -> Option<&mut Gateway> {
         let gateway = self.get(id)?.gateway;
@@ -406,6 +419,7 @@ impl Tunnels {
                     pending: 0,
                     holder: NONE,
                     until: now,
+                    others: false,
                     head: NONE,
                     tail: NONE,
                     next_free: NONE,
@@ -528,7 +542,7 @@ impl Tunnels {
     }
 }
 
-/// The index of a direction in [`Tunnel::ended`].
+/// The index of a direction in [`Tunnel::ended`], and of who began in [`Tunnel::exchanges`].
 #[must_use]
 pub const fn of(direction: Direction) -> usize {
     match direction {

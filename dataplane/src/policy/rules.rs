@@ -322,7 +322,7 @@ impl Rules {
         match (side, key.proto) {
             (Side::Inside, Proto::UDP) if key.ident == IKE_BOTH => self.owner_of_ike(key),
             (Side::Inside, Proto::TCP | Proto::UDP | Proto::ICMP) => self.sharding.of_inside(key.src),
-            (Side::Outside, Proto::UDP) if key.ident == IKE_BOTH && self.keeps_ike_port(key.to()) => {
+            (Side::Outside, Proto::UDP) if key.ident == IKE_BOTH && self.owns_ike_by_server(key.to()) => {
                 self.sharding.of_remote(key.src)
             }
             (Side::Outside, Proto::TCP | Proto::UDP | Proto::ICMP) => self.owner_of_outside(key.proto, key.to()),
@@ -336,13 +336,23 @@ impl Rules {
 
     /// IKE between the ports of that name goes where the server's ESP goes, so that what it shows need not be told to
     /// another worker. Its mapping is made there, so answers come there by their port; with several workers an inside
-    /// port 500 has one mapping each, the one exception to [4787 REQ-1]. A configured mapping leads to its host's worker.
+    /// port 500 has one mapping each, the one exception to [4787 REQ-1]. A configured mapping to another port leads to its
+    /// host's worker.
     #[cold]
     fn owner_of_ike(&self, key: &Key) -> WorkerId {
-        if self.static_out(Proto::UDP, Inside(key.from())).is_some() {
+        let configured = self.static_out(Proto::UDP, Inside(key.from()));
+        if configured.is_some_and(|m| m.outside.0.port != IKE) {
             self.sharding.of_inside(key.src)
         } else {
             self.sharding.of_remote(key.dst)
+        }
+    }
+
+    /// Whether IKE from a server's port 500 to an outside endpoint goes where the server's ESP goes.
+    fn owns_ike_by_server(&self, outside: Endpoint) -> bool {
+        match self.static_in(Proto::UDP, Outside(outside)) {
+            Some(m) => m.inside.0.port == IKE,
+            None => self.keeps_ike_port(outside),
         }
     }
 

@@ -195,6 +195,10 @@ impl<I: Io> Worker<I> {
         }
         // What came this far by other ways cannot wait once more.
         let overdue = hairpin || !matches!(why, Why::Fresh | Why::Owned);
+        if !overdue && meta.is_tunnel() && self.doubtful.holds(&meta.key) {
+            let room = self.doubtful.has_room(meta.key.src, meta.key.dst);
+            return if room { Ok(Verdict::Doubt) } else { Err(DropReason::EspWaitFull.into()) };
+        }
         let id = match self.nat.inbound(meta, frame, Came { hairpin, overdue }, self.now) {
             Ok(id) => id,
             Err(DropReason::EspWaitFull) if self.doubtful.has_room(meta.key.src, meta.key.dst) => {
@@ -610,7 +614,7 @@ impl<I: Io> Worker<I> {
     /// Puts a packet aside until its owner becomes clear.
     fn doubt(&mut self, port: PortId, buf: I::Buf, meta: &Meta) {
         self.counters.count(Event::Held, 1);
-        self.doubtful.put((meta.key.src, meta.key.dst), port, buf, self.now);
+        self.doubtful.put(meta.key, port, buf, self.now);
     }
 
     /// A next hop is known now: what waited for it is judged anew.

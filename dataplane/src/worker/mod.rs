@@ -205,9 +205,14 @@ impl<I: Io> Worker<I> {
             }
         }
         for _ in 0..DOUBTS_PER_TICK {
-            let Some((port, buf)) = self.doubtful.take_due(self.now) else { break };
+            let Some((key, port, buf)) = self.doubtful.take_due(self.now) else { break };
             self.counters.count(Event::Released, 1);
             self.judge_again(port, buf, Why::Overdue);
+            // Nothing that comes from now on waits, so what does wait goes first.
+            while let Some((port, buf)) = self.doubtful.take_next(&key) {
+                self.counters.count(Event::Released, 1);
+                self.judge_again(port, buf, Why::Overdue);
+            }
         }
         self.nat.sweep_tunnels(self.now);
         for _ in 0..SYNS_PER_TICK {

@@ -13,7 +13,6 @@ use super::stream::{CallBook, Message, Outcome, Way, Why};
 use crate::flow::session::SessionId;
 use crate::flow::tcp;
 use crate::nat::{Nat, Segment};
-use crate::passthrough::legs::UNANSWERED_MS;
 use crate::passthrough::notice::{Matter, Notice};
 use crate::passthrough::tunnel::{Kind, State, TunnelId};
 use crate::types::{Direction, Key, Proto, Tick};
@@ -247,19 +246,6 @@ impl Book<'_> {
         }
     }
 
-    fn closing(&mut self, id: TunnelId) {
-        if let Some(t) = self.nat.vpn.tunnels.get_mut(id) {
-            t.half_at = self.now;
-            self.nat.vpn.tunnels.set_state(id, State::Closing);
-            let legs = self.nat.vpn.tunnels.get(id).map(|t| t.legs);
-            for leg in legs.into_iter().flatten() {
-                if self.nat.sessions.get(leg).is_some() {
-                    self.nat.sessions.look_again(leg, self.now.after(UNANSWERED_MS));
-                }
-            }
-        }
-    }
-
     /// A reply: to `id`'s request, or `id`'s own.
     fn replied(&mut self, id: Option<TunnelId>, theirs: Option<u16>, result: u8) {
         match (id, theirs) {
@@ -346,7 +332,7 @@ impl CallBook for Book<'_> {
                 self.replied(id, if way == Way::Out { m.peer } else { m.own }, m.result);
             }
             (_, kind::CALL_CLEAR_REQUEST) => match id {
-                Some(id) => self.closing(id),
+                Some(id) => self.nat.close_soon(id, self.now),
                 None => self.unknown(),
             },
             (_, kind::CALL_DISCONNECT_NOTIFY) => match id {
