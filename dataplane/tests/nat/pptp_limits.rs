@@ -336,3 +336,39 @@ fn one_host_may_use_an_identifier_in_as_many_connections_as_it_has_calls() {
         c.carries(&mut lab, 0, translated, theirs);
     }
 }
+
+// Limits: one host's control connections
+#[test]
+fn one_host_does_not_take_all_room_for_control_connections() {
+    let mut lab = Lab::single(|p| p.passthrough.tunnels = 128).off_the_record();
+    for n in 0..16 {
+        Control::open(&mut lab, (A, 1500 + n), (X, 1723));
+    }
+    lab.put(INSIDE, Frame::tcp((A, 1600), (X, 1723)).flags(SYN).ack(0)).dropped(DropReason::TunnelLimit);
+    let mut c = Control::open(&mut lab, (B, 1500), (X, 1723));
+    let translated = c.call(&mut lab, 1, 70);
+    c.carries(&mut lab, 1, translated, 70);
+}
+
+// Many share an address: none may send into another's call by claiming that the server called it
+#[test]
+fn a_reply_that_nobody_asked_for_opens_nothing() {
+    let mut lab = lab();
+    let mut victim = Control::open(&mut lab, (B, 1500), (X, 1723));
+    let translated = victim.call(&mut lab, 1, 70);
+    let mut c = Control::open(&mut lab, (A, 1500), (X, 1723));
+    let own = c.call(&mut lab, 1, 71);
+    for reply in [pptp::outgoing_call_reply, pptp::incoming_call_reply] {
+        for ours in [1, 2] {
+            c.says(&mut lab, &reply(ours, 70, 1));
+            lab.put(INSIDE, gre(A, X, 70)).dropped(DropReason::GreNoCall);
+        }
+    }
+    assert_eq!((lab.vpn().len(), lab.events(Event::PptpUnknownCalls)), (2, 4));
+    c.carries(&mut lab, 1, own, 71);
+    victim.carries(&mut lab, 1, translated, 70);
+    // What the server asked for may be answered, once.
+    c.hears(&mut lab, &pptp::incoming_call_request(72));
+    c.says(&mut lab, &pptp::incoming_call_reply(3, 72, 1));
+    lab.put(INSIDE, gre(A, X, 72)).only(OUTSIDE);
+}

@@ -5,6 +5,7 @@ use crate::lab::*;
 use crate::pptp::{Control, call, gre, id_at, lab, server_inside};
 use dataplane::passthrough::tunnel::State;
 use dataplane::verdict::{DropReason, Event};
+use std::net::Ipv4Addr;
 use testkit::{ACK, Flags, Frame, PSH, SYN, Seen, endpoint, fragments, pptp, reassemble};
 
 const OURS: u16 = 0xa1a2;
@@ -54,7 +55,8 @@ fn a_conversation_cut_at_every_byte_makes_the_same_call() {
     let mut lab = lab();
     for cut in 1..longest {
         lab.wait_quietly(10);
-        let mut c = Control::open(&mut lab, (A, 2000 + cut as u16), (X, 1723));
+        let host = Ipv4Addr::new(192, 168, 50, 2 + (cut % 100) as u8);
+        let mut c = Control::open(&mut lab, (host, 2000 + cut as u16), (X, 1723));
         let got = cut_and_resent(&mut lab, &mut c, true, &out, cut.min(out.len() - 1));
         let translated = id_at(&got, 156 + 12);
         assert_eq!(got, with_id(out.clone(), &[156 + 12], translated), "outwards, cut at {cut}");

@@ -71,10 +71,10 @@ impl Nat {
                 // The same ends begin again: nothing of before holds.
                 self.end_calls(id);
                 self.vpn.connections.close(id);
-                self.vpn.connections.open(session, s.opener(), segment.seq)
+                Some(self.vpn.connections.open(session, s.inside, s.opener(), segment.seq)?)
             }
             Some(id) => Some(id),
-            None if opens => self.vpn.connections.open(session, s.opener(), segment.seq),
+            None if opens => Some(self.vpn.connections.open(session, s.inside, s.opener(), segment.seq)?),
             // Picked up in the middle: it passes as any connection does, and no call can be made by it.
             None => return Ok(()),
         };
@@ -255,6 +255,27 @@ impl Book<'_> {
         }
     }
 
+    /// The inside host's reply. It names an identifier of the remote host's, which must have said it: behind an address
+    /// that is shared, a call that is none could send into another inside host's.
+    fn accepted(&mut self, id: Option<TunnelId>, m: &Message) {
+        let asked = self.nat.vpn.connections.get_mut(self.connection).is_some_and(|c| {
+            let at = c.asked.iter().position(|a| Some(*a) == m.peer);
+            at.map(|at| c.asked.swap_remove(at)).is_some()
+        });
+        let t = id.and_then(|id| self.nat.vpn.tunnels.get(id));
+        let theirs = t.and_then(|t| t.theirs);
+        match id {
+            Some(id) if asked || m.result != RESULT_OK || theirs.is_some() && theirs == m.peer => {
+                self.replied(Some(id), m.peer, m.result);
+            }
+            Some(id) if theirs.is_none() => {
+                self.nat.end_tunnel(id);
+                self.unknown();
+            }
+            _ => self.unknown(),
+        }
+    }
+
     fn unknown(&self) {
         self.nat.counters.count(Event::PptpUnknownCalls, 1);
     }
@@ -328,9 +349,18 @@ impl CallBook for Book<'_> {
                     t.half_at = self.now;
                 }
             }
-            (_, kind::OUTGOING_CALL_REPLY | kind::INCOMING_CALL_REPLY) => {
-                self.replied(id, if way == Way::Out { m.peer } else { m.own }, m.result);
+            (Way::In, kind::OUTGOING_CALL_REQUEST | kind::INCOMING_CALL_REQUEST) => {
+                if let (Some(c), Some(own)) = (self.nat.vpn.connections.get_mut(self.connection), m.own)
+                    && !c.asked.contains(&own)
+                {
+                    if c.asked.is_full() {
+                        c.asked.remove(0);
+                    }
+                    let _ = c.asked.try_push(own);
+                }
             }
+            (Way::In, kind::OUTGOING_CALL_REPLY | kind::INCOMING_CALL_REPLY) => self.replied(id, m.own, m.result),
+            (Way::Out, kind::OUTGOING_CALL_REPLY | kind::INCOMING_CALL_REPLY) => self.accepted(id, m),
             (_, kind::CALL_CLEAR_REQUEST) => match id {
                 Some(id) => self.nat.close_soon(id, self.now),
                 None => self.unknown(),

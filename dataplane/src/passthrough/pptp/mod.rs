@@ -11,9 +11,16 @@ use super::tunnel::{Tunnel, TunnelId, Tunnels};
 use crate::flow::index::{Hasher, Index};
 use crate::flow::session::SessionId;
 use crate::types::Direction;
+use crate::verdict::DropReason;
+use arrayvec::ArrayVec;
+use std::net::Ipv4Addr;
 use stream::{Edits, Follower};
 
 const NONE: u32 = u32::MAX;
+/// Requests of a remote host that may wait for their answer.
+const ASKED: usize = 64;
+/// Counters of connections by inside host; two hosts may share one.
+const CROWDS: usize = 1024;
 
 /// One control connection.
 pub struct Connection {
@@ -27,6 +34,9 @@ pub struct Connection {
     pub pages_in: [u8; 256],
     /// Its calls.
     pub calls: u16,
+    /// Call IDs of the remote host's requests that the inside host did not answer yet.
+    pub asked: ArrayVec<u16, ASKED>,
+    crowd: u16,
     /// Sequence number of the SYN that opened it.
     pub first: u32,
     head: u32,
@@ -41,6 +51,8 @@ impl Connection {
             pages_out: [0; 256],
             pages_in: [0; 256],
             calls: 0,
+            asked: ArrayVec::new_const(),
+            crowd: 0,
             first,
             head: NONE,
             next_free: NONE,
@@ -55,6 +67,8 @@ pub struct Connections {
     hasher: Hasher,
     free: u32,
     len: usize,
+    /// Connections of each [`CROWDS`]th of the inside hosts.
+    crowds: Box<[u32]>,
     /// What is to be changed in the segment being judged.
     pub edits: Edits,
 }
@@ -74,6 +88,7 @@ impl Connections {
             hasher: Hasher::new(seed ^ 0x5050_5450),
             free: if n == 0 { NONE } else { 0 },
             len: 0,
+            crowds: vec![0; CROWDS].into(),
             edits: Edits::default(),
         }
     }
@@ -81,7 +96,7 @@ impl Connections {
     /// Bytes that [`Connections::new`] takes.
     #[must_use]
     pub const fn memory(capacity: usize) -> usize {
-        capacity * size_of::<Connection>() + Index::memory(capacity)
+        capacity * size_of::<Connection>() + CROWDS * size_of::<u32>() + Index::memory(capacity)
     }
 
     const fn hash(&self, session: SessionId) -> u64 {
@@ -111,20 +126,39 @@ impl Connections {
         self.get(id).map(|c| c.session)
     }
 
-    /// A new connection, whose SYN by `opener` has the number `first`; `None` when there is no room. What strangers
-    /// open leaves a quarter to inside hosts.
-    pub fn open(&mut self, session: SessionId, opener: Direction, first: u32) -> Option<u32> {
-        let slot = self.free;
-        let most = self.rows.len() - if opener == Direction::In { self.rows.len() / 4 } else { 0 };
-        if self.len >= most {
-            return None;
+    /// A new connection of `inside`, whose SYN by `opener` has the number `first`. What strangers open leaves a quarter
+    /// to inside hosts, and one host three quarters to others.
+    ///
+    /// # Errors
+    /// What there is no room in.
+    pub fn open(
+        &mut self,
+        session: SessionId,
+        inside: Ipv4Addr,
+        opener: Direction,
+        first: u32,
+    ) -> Result<u32, DropReason> {
+        let all = self.rows.len();
+        let most = if opener == Direction::In { all - all / 4 } else { all };
+        #[allow(clippy::cast_possible_truncation, reason = "a remainder by CROWDS")]
+        let crowd = (self.hasher.addr(inside) % CROWDS as u64) as u16;
+        let host = self.crowds.get(usize::from(crowd)).copied().unwrap_or(0) as usize;
+        if host >= (all / 4).max(16) {
+            return Err(DropReason::TunnelLimit);
         }
-        let next = self.rows.get(slot as usize)?.next_free;
-        self.index.insert(self.hash(session), slot).ok()?;
+        let slot = self.free;
+        let next = self.rows.get(slot as usize).filter(|_| self.len < most).map(|c| c.next_free);
+        let next = next.ok_or(DropReason::TunnelTableFull)?;
+        self.index.insert(self.hash(session), slot).map_err(|_| DropReason::TunnelTableFull)?;
         self.free = next;
         self.len += 1;
-        *self.rows.get_mut(slot as usize)? = Connection::new(session, first);
-        Some(slot)
+        if let Some(n) = self.crowds.get_mut(usize::from(crowd)) {
+            *n += 1;
+        }
+        if let Some(row) = self.rows.get_mut(slot as usize) {
+            *row = Connection { crowd, ..Connection::new(session, first) };
+        }
+        Ok(slot)
     }
 
     /// Takes a connection out; its calls must have ended.
@@ -134,6 +168,9 @@ impl Connections {
         self.len = self.len.saturating_sub(1);
         if let Some(c) = self.rows.get_mut(id as usize) {
             c.session = SessionId(NONE);
+            if let Some(n) = self.crowds.get_mut(usize::from(c.crowd)) {
+                *n = n.saturating_sub(1);
+            }
             c.next_free = std::mem::replace(&mut self.free, id);
         }
     }
