@@ -99,7 +99,13 @@ impl Talk for Punch {
         let part = mark(&heard.seen.payload).map_or(0, |(_, part)| part);
         match (self.phase, part) {
             (_, EARLY) => {
-                return Err("the first punch arrived, though the other host had not asked for it".to_owned().into());
+                let after = self.punched.map_or(Duration::ZERO, |since| world.now.saturating_sub(since));
+                return Err(format!(
+                    "the first punch arrived, though the other host had not asked for it ({} ms after it was sent; {:?})",
+                    after.as_millis(),
+                    self.phase
+                )
+                .into());
             }
             (Phase::Ask, _) => self.meeting(heard, part, world)?,
             (Phase::Second, SECOND) => {
