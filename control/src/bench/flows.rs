@@ -23,6 +23,8 @@ const PCAP_MACS: [[u8; 6]; 2] = [[0x02, 0x70, 0x63, 0x61, 0x70, 0x00], [0x02, 0x
 const FLOWS_PER_HOST: u32 = 64;
 /// Calls of one PPTP control connection.
 const CALLS: u32 = 32;
+/// Frames between the beginnings of connections and their calls: two bursts.
+const FILLING: u16 = 64;
 /// Incoming-Call-Reply's result [RFC 2637 §2.10].
 const CONNECTED: u8 = 1;
 
@@ -124,15 +126,22 @@ fn write_pptp(out: &mut Writer, back: &mut Writer, calls: u32, rounds: u32) -> a
         out.put(0, Frame::tcp((a, port), (x, 1723)).flags(SYN).seq(1000).ack(0))?;
         back.put(1, Frame::tcp((x, 1723), (TUNNELS_OUTSIDE, port)).flags(SYN | ACK).seq(5000).ack(1001))?;
     }
+    // The server's requests must be there before their replies, whatever of both a burst holds.
+    for n in 0..FILLING {
+        out.put(0, Frame::udp((host(0), 60_000 + n), (SERVER, 4000)))?;
+    }
     for n in 0..connections {
         let (a, x, port) = ends(n)?;
-        let mut seq = 1001;
+        let (mut seq, mut remote_seq) = (1001, 5001);
         for call in 0..CALLS.min(calls - n * CALLS) {
             let call = u16::try_from(call)?;
+            let request = pptp::incoming_call_request(100 + call);
             let reply = pptp::incoming_call_reply(call, 100 + call, CONNECTED);
-            let len = u32::try_from(reply.len())?;
+            let (request_len, len) = (u32::try_from(request.len())?, u32::try_from(reply.len())?);
+            let from_server = Frame::tcp((x, 1723), (TUNNELS_OUTSIDE, port)).flags(PSH | ACK);
+            back.put(1, from_server.seq(remote_seq).ack(1001).payload(request))?;
             out.put(0, Frame::tcp((a, port), (x, 1723)).flags(PSH | ACK).seq(seq).ack(5001).payload(reply))?;
-            seq += len;
+            (seq, remote_seq) = (seq + len, remote_seq + request_len);
         }
     }
     for _ in 0..rounds {
