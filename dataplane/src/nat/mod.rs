@@ -108,9 +108,6 @@ impl Nat {
         if self.follows(&new) {
             new.flags |= flags::FOLLOWED;
         }
-        if new.proto == Proto::TCP && new.flags & flags::FROM_OUTSIDE == 0 && Service::may_be_tls(new.remote.port) {
-            self.counters.count(Event::TlsVpnConnections, 1);
-        }
         let timeout = match new.proto {
             Proto::TCP if new.flags & flags::HURRIED != 0 => t.tcp_transitory.min(HURRIED_MS),
             Proto::TCP => t.tcp_transitory,
@@ -141,6 +138,10 @@ impl Nat {
             }
         }
         self.counters.count(Event::SessionsOpened, 1);
+        let called = if new.flags & flags::FROM_OUTSIDE != 0 { inside.port } else { remote.port };
+        if new.proto == Proto::TCP && Service::may_be_tls(called) {
+            self.counters.count(Event::TlsVpnConnections, 1);
+        }
         Ok(id)
     }
 

@@ -31,7 +31,9 @@ impl Nat {
     ) -> Result<(), DropReason> {
         let Some(s) = self.sessions.get(id).copied() else { return Ok(()) };
         if s.proto == Proto::L2TP_CONTROL {
-            let control = payload(frame, meta, 0).and_then(l2tp::ip_control);
+            // A later fragment is no message, whatever it looks like.
+            let shown = (meta.class == Class::L2tpControl).then(|| payload(frame, meta, 0)).flatten();
+            let control = shown.and_then(l2tp::ip_control);
             return self.inspect_l2tpv3(id, by, control.as_ref(), now);
         }
         if !s.is(flags::FOLLOWED) {

@@ -8,7 +8,8 @@
 //! by its receiver. The inside host's are read from its control messages and open inward legs; where a pair of hosts has
 //! no control connection, [`super::pairing`] does it. Another host's identifier with the same server is refused.
 
-use super::tunnel::{Kind, State};
+use super::legs::Came;
+use super::tunnel::{Kind, State, Tunnel, TunnelId};
 use crate::flow::session::{Session, SessionId};
 use crate::nat::Nat;
 use crate::packet::Meta;
@@ -23,6 +24,8 @@ const REQUESTS: usize = 256;
 const OF_CLIENT: usize = 8;
 /// A server answers within this [RFC 2661 §5.8: eight sends, doubling from 1 s, make about a minute].
 const ANSWER_MS: u32 = 60_000;
+/// Tunnels that a search looks at.
+const LOOKS: usize = 64;
 
 #[derive(Clone, Copy)]
 struct Request {
@@ -130,7 +133,7 @@ impl Nat {
         now: Tick,
     ) -> Result<(), DropReason> {
         let Some(s) = self.sessions.get(leg).copied() else { return Ok(()) };
-        let id = super::tunnel::TunnelId(s.owner);
+        let id = TunnelId(s.owner);
         let Some(c) = control else { return Ok(()) };
         if by == Direction::Out {
             let connection = c.assigned_connection.map(|ccid| (Proto::L2TP_CONTROL, ccid));
@@ -141,21 +144,60 @@ impl Nat {
                 self.add_leg(id, Direction::In, (proto, ident, ident), hairpin, DropReason::L2tpIdTaken, now)?;
                 let Some(t) = self.vpn.tunnels.get_mut(id) else { continue };
                 if proto == Proto::L2TP && t.legs().count() > before {
-                    t.ahead = t.ahead.saturating_add(1).min(8);
+                    t.came_ahead(now, 8);
                 }
             }
         }
-        if c.message_type == Some(message::STOPCCN) {
-            self.close_soon(id, now);
-        } else if c.message_type == Some(message::SCCRQ)
-            && self.vpn.tunnels.get(id).is_some_and(|t| t.state == State::Closing)
-        {
-            self.vpn.tunnels.set_state(id, State::Pending);
+        let closing = self.vpn.tunnels.get(id).is_some_and(|t| t.state == State::Closing);
+        match c.message_type {
+            Some(message::STOPCCN) if !closing => {
+                self.close_soon(id, now);
+                self.settle_legs(id, false);
+            }
+            Some(message::SCCRQ) if closing => self.vpn.tunnels.set_state(id, State::Pending),
+            // It goes on: that end was another connection's, or forged.
+            Some(message::HELLO | message::SCCCN | message::ICRQ) if closing && by == Direction::Out => {
+                self.vpn.tunnels.set_state(id, State::Paired);
+            }
+            _ => {}
         }
-        if by == Direction::In && self.vpn.tunnels.get(id).is_some_and(|t| t.state == State::Pending) {
+        // A stranger whom nobody answered stays one, however often it asks.
+        let is_outward = |l| self.sessions.get(l).is_some_and(|s| s.leg_direction() == Some(Direction::Out));
+        let asked = |t: &Tunnel| t.state == State::Pending && t.legs().any(is_outward);
+        if by == Direction::In && self.vpn.tunnels.get(id).is_some_and(asked) {
             self.vpn.tunnels.set_state(id, State::Paired);
         }
         Ok(())
+    }
+}
+
+impl Nat {
+    /// A control packet from outside under an identifier that is new: for the one inside host that set up a control
+    /// connection without showing its identifier [RFC 3931 §4.3 lets it be hidden], else a stranger's.
+    pub(super) fn control_in(&mut self, meta: &Meta, came: Came, now: Tick) -> Result<SessionId, DropReason> {
+        let Key { src, dst, ident, proto } = meta.key;
+        let is_control = |leg, way| {
+            let s = self.sessions.get(leg);
+            s.is_some_and(|s| s.proto == Proto::L2TP_CONTROL && s.leg_direction() == Some(way))
+        };
+        let asks = |t: &Tunnel| {
+            t.state == State::Pending
+                && t.legs().any(|l| is_control(l, Direction::Out))
+                && !t.legs().any(|l| is_control(l, Direction::In))
+        };
+        let pending = self.vpn.tunnels.gateway(Proto::L2TP, src, dst).map_or(0, |g| g.pending);
+        let mut only = None;
+        if ident != 0 && pending > 0 {
+            let mut all = self.vpn.tunnels.of_gateway(Proto::L2TP, src, dst).take(LOOKS).filter(|(_, t)| asks(t));
+            only = all.next().map(|(id, _)| id).filter(|_| all.next().is_none());
+        }
+        match only {
+            Some(id) => {
+                let idents = (proto, ident, ident);
+                self.add_leg(id, Direction::In, idents, came.hairpin, DropReason::L2tpNoSession, now)
+            }
+            None => self.stranger_in(meta, Kind::L2tp, DropReason::L2tpNoSession, came, now),
+        }
     }
 }
 

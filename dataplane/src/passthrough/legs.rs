@@ -163,6 +163,7 @@ impl Nat {
             let Some(s) = self.sessions.get(leg).filter(|s| s.leg_direction() == Some(direction)) else { continue };
             same_way += 1;
             let worth = (!s.is(flags::UNASKED), u32::MAX - now.since(s.last_used));
+            // Data, which a peer may begin at will, never displaces a control connection.
             if s.proto == proto && victim.is_none_or(|(_, least)| worth < least) {
                 victim = Some((leg, worth));
             }
@@ -227,6 +228,13 @@ impl Nat {
         self.settle_legs(id, true);
     }
 
+    /// Whether a session is the leg of a tunnel that is no mere stranger's: its inside host has taken part.
+    pub(crate) fn is_answered(&self, leg: SessionId) -> bool {
+        let Some(s) = self.sessions.get(leg).filter(|s| s.is_tunnels()) else { return false };
+        let Some(t) = self.vpn.tunnels.get(TunnelId(s.owner)) else { return false };
+        t.state != State::Pending || matches!(t.kind, Kind::Pptp | Kind::Ike)
+    }
+
     /// How long a tunnel may go unused.
     fn tunnel_timeout(&self, t: &Tunnel) -> u32 {
         let timeouts = &self.rules.policy.timeouts;
@@ -235,7 +243,8 @@ impl Nat {
             (Kind::Pptp, _) => timeouts.gre,
             (Kind::Esp, State::Confirmed) | (Kind::Ike, _) => timeouts.esp,
             (Kind::L2tp, State::Paired | State::Confirmed) => timeouts.l2tpv3,
-            (Kind::Esp | Kind::L2tp, _) => timeouts.esp_pending,
+            // What an inside host sends makes another protocol's tunnel paired at once: this is a stranger's.
+            (Kind::Esp, _) | (Kind::L2tp | Kind::Other(_), State::Pending) => timeouts.esp_pending,
             (Kind::Other(_), _) => timeouts.other,
         }
     }
@@ -255,7 +264,8 @@ impl Nat {
         let asked = |s: &&Session| !s.is(flags::UNASKED);
         let all = || t.legs().rev().filter_map(|id| self.sessions.get(id)).filter(same_way);
         let newest = all().find(asked).or_else(|| all().next());
-        if newest.is_some_and(|s| s.key_of_leg() == leg.key_of_leg()) {
+        // L2TPv3's live as long as any: who has an identifier was said once, and a silent session is no ended one.
+        if t.kind == Kind::L2tp || newest.is_some_and(|s| s.key_of_leg() == leg.key_of_leg()) {
             let others = t.legs().filter_map(|id| self.sessions.get(id)).map(|s| s.last_used);
             let control = self.vpn.connections.session(t.connection).filter(|_| t.kind == Kind::Pptp);
             let control = control.and_then(|id| self.sessions.get(id)).map(|s| s.last_used);
@@ -316,7 +326,7 @@ impl Nat {
         self.carries(meta)?;
         match meta.key.proto {
             Proto::ESP | Proto::L2TP => self.half_in(meta, came, now),
-            Proto::L2TP_CONTROL => self.stranger_in(meta, Kind::L2tp, DropReason::L2tpNoSession, came, now),
+            Proto::L2TP_CONTROL => self.control_in(meta, came, now),
             _ if meta.key.is_pptp() => Err(DropReason::GreNoCall),
             proto => self.stranger_in(meta, Kind::Other(proto), DropReason::Unsolicited, came, now),
         }
@@ -383,7 +393,7 @@ impl Nat {
             }
             (Ok(_), _) if proto != Proto::L2TP_CONTROL => {
                 if let Some(t) = self.vpn.tunnels.get_mut(id) {
-                    t.ahead = t.ahead.saturating_add(1).min(8);
+                    t.came_ahead(now, 8);
                 }
             }
             (Ok(_), _) => {}

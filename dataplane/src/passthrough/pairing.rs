@@ -99,7 +99,8 @@ impl Nat {
         t.sent_at = now;
         let confirmed = t.state == State::Confirmed;
         let gate = self.rules.policy.passthrough.gate;
-        if t.ahead > 0 && now.since(t.bound_at) < gate {
+        // One that came long ago and that nothing answered was nobody's; it must not stand for what is still to come.
+        if t.ahead > 0 && now.since(t.ahead_at) < gate {
             t.ahead -= 1;
         } else {
             t.ahead = 0;
@@ -222,7 +223,7 @@ impl Nat {
         if t.halves == 0 {
             // A forger's many count as one: the host's next outward one would else never wait.
             let most = if sure == Sure::Unasked { 1 } else { 8 };
-            t.ahead = t.ahead.saturating_add(1).min(most.max(t.ahead));
+            t.came_ahead(now, most);
         }
         t.served |= sure != Sure::Unasked;
         t.halves = t.halves.saturating_sub(1);

@@ -110,6 +110,8 @@ pub struct Tunnel {
     pub halves: u8,
     /// Inward legs that came before their outward one.
     pub ahead: u8,
+    /// When the last of them came.
+    pub ahead_at: Tick,
     /// When the last of the halves began.
     pub half_at: Tick,
     /// Child exchanges that ended and whose inbound SPI did not come yet.
@@ -154,6 +156,7 @@ impl Tunnel {
         theirs: None,
         halves: 0,
         ahead: 0,
+        ahead_at: Tick(0),
         half_at: Tick(0),
         evidence: 0,
         evidence_at: Tick(0),
@@ -169,6 +172,11 @@ impl Tunnel {
         next_call: NONE,
         live: false,
     };
+
+    /// An inward leg came before its outward one; so many count at most.
+    pub(super) fn came_ahead(&mut self, now: Tick, most: u8) {
+        (self.ahead, self.ahead_at) = (self.ahead.saturating_add(1).min(most.max(self.ahead)), now);
+    }
 
     /// Its legs, oldest first.
     pub fn legs(&self) -> impl DoubleEndedIterator<Item = SessionId> + '_ {

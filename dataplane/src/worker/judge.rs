@@ -246,9 +246,11 @@ impl<I: Io> Worker<I> {
             Some(segment) => self.nat.track(id, by, segment, self.now)?,
             // The later pieces of a TCP segment say nothing of the connection's state: the first one counted.
             None => {
-                // What outsiders send keeps nothing alive [4787 REQ-6], save a tunnel, whose identifiers they know.
+                // What outsiders send keeps nothing alive [4787 REQ-6], save an answered tunnel, whose identifiers they
+                // know.
+                let keeps = by == Direction::Out || self.nat.is_answered(id);
                 if let Some(s) = self.nat.sessions.get_mut(id).filter(|s| s.proto != Proto::TCP)
-                    && (by == Direction::Out || s.is_tunnels())
+                    && keeps
                 {
                     s.last_used = self.now;
                 }
@@ -357,7 +359,8 @@ impl<I: Io> Worker<I> {
             return Err(DropReason::IcmpErrorNoSession.into());
         }
         let sessions = &self.nat.sessions;
-        let found = sessions.find(&quote.key.reversed(), direction).or_else(|| {
+        let has_ports = matches!(quote.key.proto, Proto::TCP | Proto::UDP | Proto::ICMP);
+        let found = has_ports.then(|| sessions.find(&quote.key.reversed(), direction)).flatten().or_else(|| {
             // A leg is one direction: the one that the quoted packet went.
             let went = if direction == Direction::In { Direction::Out } else { Direction::In };
             sessions.find_left(&quote.key, went)

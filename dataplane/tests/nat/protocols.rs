@@ -1,157 +1,339 @@
-//! IP protocols without ports or identifiers, and forwards of whole protocols.
+//! AH, protocols that the operator named, and ICMP errors about what has no ports.
 
 use crate::lab::*;
-use dataplane::passthrough::tunnel::Kind;
-use dataplane::policy::{Allow, Forward, Static};
+use crate::pptp::Control;
+use dataplane::passthrough::tunnel::{Kind, State};
+use dataplane::policy::{Forward, Policy};
 use dataplane::types::Proto;
-use dataplane::verdict::DropReason;
-use testkit::{Frame, IntoEndpoint, Seen, endpoint, fragments, reassemble};
+use dataplane::verdict::{DropReason, Event};
+use testkit::{Frame, IntoEndpoint, Seen, fragments, protocol, reassemble};
+
+const SCTP: u8 = 132;
+const NAMED: [u8; 3] = [protocol::GRE, protocol::IPV6, SCTP];
 
 fn named() -> Lab {
-    Lab::with(|p| p.passthrough.other = vec![47, 41, 132])
+    Lab::with(name_them)
 }
 
-/// GRE version 0 with a key [RFC 2890].
-fn gre0(from: impl IntoEndpoint, to: impl IntoEndpoint) -> Frame<'static> {
-    Frame::ip(47, from, to).payload(vec![0x20, 0, 0x08, 0, 0, 0, 0, 9, 1, 2, 3, 4])
+fn name_them(p: &mut Policy) {
+    p.passthrough.other = NAMED.to_vec();
 }
 
-fn to(seen: &Seen) -> String {
-    seen.destination.ip().to_string()
-}
-
-// PASSTHROUGH: one inside host for each outside address, server and protocol. Row 69: GRE version 0 is not touched
-#[test]
-fn a_named_protocol_passes_for_one_inside_host_a_server() {
-    let mut lab = named();
-    let make = |number: u8, from: &'static str, to: &'static str| match number {
-        47 => gre0(from, to),
-        _ => Frame::ip(number, from, to).payload(vec![9; 40]),
-    };
-    for number in [47, 41, 132] {
-        lab.put(OUTSIDE, make(number, X, P)).dropped(DropReason::Unsolicited);
-        for _ in 0..2 {
-            lab.out(make(number, A, X));
-            assert_eq!(to(&lab.back(make(number, X, P))), A);
+/// GRE version 0 with checksum, key and sequence number [RFC 2784, 2890]; the others as any bytes.
+fn bytes(proto: u8) -> Vec<u8> {
+    match proto {
+        protocol::GRE => {
+            [&[0xb0, 0, 0x08, 0, 0x12, 0x34, 0, 0], &[0xde, 0xad, 0xbe, 0xef, 0, 0, 0, 7][..], b"ip"].concat()
         }
-        lab.put(INSIDE, make(number, B, X)).dropped(DropReason::ProtocolTaken);
-        lab.out(make(number, B, Y));
-        assert_eq!(to(&lab.back(make(number, Y, P))), B);
+        _ => (0..60).collect(),
     }
-    let rows = lab.vpn();
-    assert_eq!(rows.len(), 6);
-    assert!(rows.iter().filter(|r| r.inside == addr(A)).all(|r| (r.out.0, r.inward.0) == (2, 2)), "{rows:?}");
-    lab.wait(600 * S + LATE);
-    assert!(lab.vpn().is_empty());
-    lab.out(make(41, B, X));
-    lab.put(INSIDE, Frame::ip(89, A, X).payload(vec![9; 40])).dropped(DropReason::Protocol);
 }
 
+fn packet(proto: u8, from: impl IntoEndpoint, to: impl IntoEndpoint) -> Frame<'static> {
+    Frame::ip(proto, from, to).payload(bytes(proto))
+}
+
+/// `out` and `back` compare all that follows the IP header.
+#[track_caller]
+fn carries(lab: &mut Lab, proto: u8, host: &str, remote: &str) {
+    assert_eq!(lab.out(packet(proto, host, remote)).source.ip().to_string(), P);
+    assert_eq!(lab.back(packet(proto, remote, P)).destination.ip().to_string(), host);
+}
+
+// Row 83: RFC 3715 §2.1 a
 #[test]
-fn fragments_of_tunnels_pass_both_ways_in_any_order() {
+fn ah_is_dropped_for_its_own_reason_and_each_pair_told_of_once() {
+    let mut lab = Lab::with(|p| p.passthrough.other = vec![protocol::AH]);
+    let ah = |from, to| Frame::ip(protocol::AH, from, to).payload(vec![4; 40]);
+    for (host, remote) in [(A, X), (A, X), (B, X), (A, Y), (A, X), (B, X)] {
+        lab.put(INSIDE, ah(host, remote)).dropped(DropReason::Ah);
+    }
+    let mut told = lab.notices();
+    told.sort();
+    assert_eq!(told.len(), 3, "{told:?}");
+    for (notice, pair) in told.iter().zip([(A, X), (A, Y), (B, X)]) {
+        let begins = format!("IPsec AH between {} and {}", pair.0, pair.1);
+        assert!(notice.starts_with(&begins) && notice.contains("NAT traversal"), "{notice}");
+    }
+    assert_eq!((lab.events(Event::AhPairs), lab.sessions()), (3, 0));
+}
+
+// Row 83: no stranger makes the operator read
+#[test]
+fn a_flood_of_ah_from_outside_tells_nothing() {
+    let mut lab = Lab::new();
+    for n in 1..=200 {
+        let from = std::net::Ipv4Addr::new(198, 51, 100, n);
+        lab.put(OUTSIDE, Frame::ip(protocol::AH, from, P).payload(vec![4; 40])).dropped(DropReason::Ah);
+    }
+    assert!(lab.notices().is_empty());
+    assert_eq!(lab.events(Event::AhPairs), 0);
+    lab.put(INSIDE, Frame::ip(protocol::AH, A, X).payload(vec![4; 40])).dropped(DropReason::Ah);
+    assert_eq!(lab.notices().len(), 1);
+}
+
+// Row 69: RFC 2784, 2890: not a byte of GRE version 0 changes; product: nor of others
+#[test]
+fn named_protocols_pass_both_ways_untouched_for_one_inside_host_a_server() {
     let mut lab = named();
-    let cases = [
-        [Frame::ip(41, A, X), Frame::ip(41, X, P)],
-        [Frame::esp(A, X, 0x1000, 1), Frame::esp(X, P, 0x2000, 1)],
-        [Frame::ip(115, A, X), Frame::ip(115, X, P)],
-    ];
-    for (id, [out, back]) in (1..).zip(cases) {
-        for (frame, from, at) in [(out, INSIDE, OUTSIDE), (back, OUTSIDE, INSIDE)] {
-            let whole = frame.id(id).payload(vec![5; 3000]).build();
-            for turned in [false, true] {
+    for proto in NAMED {
+        lab.put(OUTSIDE, packet(proto, X, P)).dropped(DropReason::Unsolicited);
+        carries(&mut lab, proto, A, X);
+        lab.put(INSIDE, packet(proto, B, X)).dropped(DropReason::ProtocolTaken);
+        carries(&mut lab, proto, B, Y);
+        carries(&mut lab, proto, A, X);
+        carries(&mut lab, proto, B, Y);
+        lab.put(OUTSIDE, packet(proto, N, P)).dropped(DropReason::Unsolicited);
+    }
+    assert_eq!(lab.vpn().len(), 2 * NAMED.len());
+}
+
+// Product: nothing passes that nobody named
+#[test]
+fn what_is_not_named_does_not_pass() {
+    let mut lab = Lab::new();
+    for proto in [protocol::GRE, protocol::IPV6, SCTP, 0, 2, 4, 89, 255] {
+        for (port, from, to) in [(INSIDE, A, X), (OUTSIDE, X, P)] {
+            lab.put(port, packet(proto, from, to)).dropped(DropReason::Protocol);
+        }
+    }
+    // A version of GRE that there is not, though 47 is named.
+    let mut lab = named();
+    lab.put(INSIDE, Frame::ip(protocol::GRE, A, X).payload(vec![0, 2, 8, 0, 1, 2, 3, 4]))
+        .dropped(DropReason::GreHeader);
+    assert_eq!(lab.sessions(), 0);
+}
+
+// Product: `timeouts.other`
+#[test]
+fn a_silent_host_gives_a_named_protocol_back() {
+    let mut lab = Lab::with(|p| {
+        name_them(p);
+        p.timeouts.other = 100_000;
+    });
+    carries(&mut lab, SCTP, A, X);
+    for _ in 0..4 {
+        lab.wait_quietly(80 * S);
+        lab.back(packet(SCTP, X, P));
+    }
+    lab.put(INSIDE, packet(SCTP, B, X)).dropped(DropReason::ProtocolTaken);
+    lab.wait_quietly(100 * S + LATE);
+    assert_eq!((lab.sessions(), lab.vpn().len()), (0, 0));
+    carries(&mut lab, SCTP, B, X);
+    lab.put(INSIDE, packet(SCTP, A, X)).dropped(DropReason::ProtocolTaken);
+}
+
+// Row 18: pieces of what has no ports
+#[test]
+fn fragments_of_named_protocols_meet() {
+    let mut lab = named();
+    let mut id = 0;
+    for proto in NAMED {
+        for reverse in [false, true] {
+            for (from, to, into, out_of) in [(A, X, INSIDE, OUTSIDE), (X, P, OUTSIDE, INSIDE)] {
+                id += 1;
+                let mut payload = bytes(proto);
+                payload.resize(4000, 7);
+                let whole = Frame::ip(proto, from, to).id(id).payload(payload.clone()).build();
                 let mut pieces = fragments(&whole, 1500);
-                if turned {
+                if reverse {
                     pieces.reverse();
                 }
-                let o = lab.put_all(from, pieces);
-                let seen = Seen::read(&reassemble(o.raw_at(at)).unwrap()).unwrap();
-                assert_eq!(seen.payload.last(), Some(&5));
-                lab.wait(3 * S);
+                let o = lab.put_all(into, pieces);
+                assert!(o.drops.is_empty(), "{o}");
+                let seen = Seen::read(&reassemble(o.raw_at(out_of)).unwrap()).unwrap();
+                assert_eq!(seen.path(), if into == INSIDE { format!("{P} -> {X}") } else { format!("{X} -> {A}") });
+                assert_eq!(seen.payload, payload);
             }
         }
     }
 }
 
-// Row 82: errors about what has no ports
+// Product: a GRE endpoint inside, behind a forward; the version of PPTP is not meant
 #[test]
-fn errors_about_a_named_protocol_reach_its_host() {
+fn a_forward_of_gre_leads_to_its_host_and_leaves_pptp_alone() {
+    let forward = Forward { proto: Proto::GRE, outside: addr(P), ports: 0..=0, inside: addr(B), inside_port: 0 };
+    let mut lab = Lab::with(|p| p.forwards = vec![forward]);
+    for client in [X, Y] {
+        assert_eq!(lab.back(packet(protocol::GRE, client, P)).destination.ip().to_string(), B);
+        carries(&mut lab, protocol::GRE, B, client);
+    }
+    lab.put(INSIDE, packet(protocol::GRE, A, X)).dropped(DropReason::ProtocolTaken);
+    lab.put(OUTSIDE, Frame::gre(X, P, 0)).dropped(DropReason::GreNoCall);
+    lab.put(OUTSIDE, packet(SCTP, X, P)).dropped(DropReason::Protocol);
+    assert!(lab.vpn().iter().all(|r| (r.kind, r.inside) == (Kind::Other(Proto::GRE), addr(B))));
+}
+
+// Row 82: RFC 5508 REQ-4; the path MTU of 6in4 is found by such
+#[test]
+fn errors_about_named_protocols_reach_the_host_and_the_server() {
     let mut lab = named();
-    let o = lab.put(INSIDE, Frame::ip(41, A, X).payload(vec![9; 40]));
-    let seen = lab.put(OUTSIDE, Frame::unreachable("192.0.2.1", 1, &o.raw_at(OUTSIDE)[0])).only(INSIDE);
-    assert_eq!((to(&seen), seen.quoted().source.ip().to_string()), (A.to_string(), A.to_string()));
-    let o = lab.put(OUTSIDE, Frame::ip(41, X, P).payload(vec![9; 40]));
-    let seen = lab.put(INSIDE, Frame::unreachable(A, 2, &o.raw_at(INSIDE)[0])).only(OUTSIDE);
-    assert_eq!((to(&seen), seen.quoted().destination.ip().to_string()), (X.to_string(), P.to_string()));
-}
-
-// Row 82: from outside, the quote bears the server's Call ID alone, and any worker may have the call
-#[test]
-fn errors_about_pptps_gre_reach_its_host() {
-    let mut lab = Lab::new().off_the_record();
-    let mut calls = Vec::new();
-    for host in [A, B, "192.168.50.7"] {
-        let mut c = crate::pptp::Control::open(&mut lab, (host, 1500), (X, 1723));
-        let theirs = 100 + calls.len() as u16;
-        let translated = c.call(&mut lab, 3, theirs);
-        calls.push((host, theirs, translated));
-    }
-    for (host, theirs, translated) in calls {
-        let o = lab.put(INSIDE, Frame::gre(host, X, theirs).gre_seq(1).payload(vec![1; 30]));
-        let seen = lab.put(OUTSIDE, Frame::fragmentation_needed("192.0.2.1", 1400, &o.raw_at(OUTSIDE)[0])).only(INSIDE);
-        assert_eq!(to(&seen), host);
-        let o = lab.put(OUTSIDE, Frame::gre(X, P, translated).gre_seq(1).payload(vec![1; 30]));
-        let raw = o.raw_at(INSIDE)[0].clone();
-        let o = lab.put(INSIDE, Frame::unreachable(host, 2, &raw));
-        let error = o.raw_at(OUTSIDE)[0].clone();
-        // Ethernet, IP, ICMP, quoted IP, and six bytes of quoted GRE.
-        assert_eq!(error[14 + 20 + 8 + 20 + 6..][..2], translated.to_be_bytes());
-    }
-}
-
-/// All of ESP, GRE version 0 and L2TPv3 at P → B.
-fn servers() -> Vec<Forward> {
-    let forward = |proto| Forward { proto, outside: addr(P), ports: 0..=0, inside: addr(B), inside_port: 0 };
-    [Proto::ESP, Proto::GRE, Proto::L2TP].map(forward).to_vec()
-}
-
-// PASSTHROUGH: VPN servers inside, while inside clients use other servers
-#[test]
-fn a_server_inside_gets_a_whole_protocol_and_clients_keep_theirs() {
-    let mut lab = Lab::with(|p| p.forwards = servers());
-    let l2tp = |from: &'static str, to: &'static str, id: u32| {
-        Frame::ip(115, from, to).payload([&id.to_be_bytes()[..], b"data"].concat())
-    };
-    // An inside client of another server, first.
-    lab.out(Frame::esp(A, Y, 0x1000, 1));
-    assert_eq!(to(&lab.back(Frame::esp(Y, P, 0x2000, 1))), A);
-    for (n, client) in (1u32..).zip([X, N]) {
-        assert_eq!(to(&lab.back(Frame::esp(client, P, 0x5000 + n, 1))), B);
-        assert_eq!(lab.out(Frame::esp(B, client, 0x6000 + n, 1)).source, endpoint(P));
-        assert_eq!(to(&lab.back(gre0(client, P))), B);
-        assert_eq!(lab.out(gre0(B, client)).source, endpoint(P));
-        assert_eq!(to(&lab.back(l2tp(client, P, 0x77 + n))), B);
-        assert_eq!(lab.out(l2tp(B, client, 0x88)).source, endpoint(P));
-    }
-    assert_eq!(to(&lab.back(Frame::esp(Y, P, 0x2000, 2))), A, "the client keeps its own");
-    assert_eq!(lab.vpn().iter().filter(|r| r.kind == Kind::Esp).count(), 3);
-}
-
-// A one-to-one host has all of its address's tunnels; strangers need the firewall's leave
-#[test]
-fn a_one_to_one_host_has_its_own_tunnels() {
-    let out = "203.0.113.30";
-    let allow = Allow { proto: Proto::ESP, inside: addr(B), ports: 0..=65_535 };
-    for allowed in [false, true] {
-        let mut lab = Lab::with(|p| {
-            p.statics = vec![Static { outside: addr(out), inside: addr(B) }];
-            p.allows = if allowed { vec![allow.clone()] } else { Vec::new() };
-        });
-        if allowed {
-            assert_eq!(to(&lab.back(Frame::esp(X, out, 0x2000, 1))), B);
-        } else {
-            lab.put(OUTSIDE, Frame::esp(X, out, 0x2000, 1)).dropped(DropReason::FirewallDenied);
+    for proto in NAMED {
+        carries(&mut lab, proto, A, X);
+        carries(&mut lab, proto, B, Y);
+        for (host, remote) in [(A, X), (B, Y)] {
+            let seen =
+                lab.put(OUTSIDE, Frame::fragmentation_needed(N, 1280, packet(proto, P, remote).build())).only(INSIDE);
+            assert_eq!(seen.destination.ip().to_string(), host);
+            assert_eq!((seen.quoted().path(), seen.icmp().mtu()), (format!("{host} -> {remote}"), 1280));
+            assert_eq!(seen.quoted().data, bytes(proto));
+            let seen = lab.put(INSIDE, Frame::unreachable(host, 2, packet(proto, remote, host).build())).only(OUTSIDE);
+            assert_eq!((seen.path(), seen.quoted().path()), (format!("{P} -> {remote}"), format!("{remote} -> {P}")));
         }
-        assert_eq!(lab.out(Frame::esp(B, X, 0x1000, 1)).source, endpoint(out));
-        assert_eq!(to(&lab.back(Frame::esp(X, out, 0x2000, 2))), B);
+        lab.put(OUTSIDE, Frame::unreachable(N, 1, packet(proto, P, N).build())).dropped(DropReason::IcmpErrorNoSession);
+    }
+}
+
+/// Calls of A and B with X, several each so that several workers' are among them: host, its identifier, its
+/// translation, the server's.
+fn calls(lab: &mut Lab) -> Vec<(&'static str, u16, u16, u16)> {
+    let mut all = Vec::new();
+    for (n, host) in [(0, A), (1, B), (2, "192.168.50.2"), (3, "192.168.50.3"), (4, "192.168.50.4")] {
+        let mut c = Control::open(lab, (host, 1500), (X, 1723));
+        for call in 0..2 {
+            let (ours, theirs) = (call, 100 + n * 10 + call);
+            let translated = c.call(lab, ours, theirs);
+            all.push((host, ours, translated, theirs));
+        }
+    }
+    all
+}
+
+// Rows 82, 60: the quote bears the server's identifier alone; workers are asked in turn
+#[test]
+fn errors_about_pptp_gre_reach_the_call_whose_packet_it_was() {
+    let mut lab = Lab::new().off_the_record();
+    let calls = calls(&mut lab);
+    for &(host, ours, translated, theirs) in &calls {
+        let left = Frame::gre(P, X, theirs).gre_seq(4).payload(vec![1; 600]).build();
+        for error in [
+            Frame::fragmentation_needed(N, 1400, &left),
+            Frame::time_exceeded(N, &left),
+            Frame::unreachable(X, 2, &left).quote(28),
+        ] {
+            let seen = lab.put(OUTSIDE, error.build()).only(INSIDE);
+            assert_eq!(seen.destination.ip().to_string(), host);
+            assert_eq!(seen.quoted().path(), format!("{host} -> {X}"));
+            assert_eq!(seen.quoted().data[6..8], theirs.to_be_bytes(), "the server's identifier is nobody's to change");
+        }
+        let came = Frame::gre(X, host, ours).gre_seq(4).payload(vec![1; 600]).build();
+        let seen = lab.put(INSIDE, Frame::unreachable(host, 2, came)).only(OUTSIDE);
+        assert_eq!((seen.path(), seen.quoted().path()), (format!("{P} -> {X}"), format!("{X} -> {P}")));
+        assert_eq!(seen.quoted().data[6..8], translated.to_be_bytes());
+    }
+    // Nobody's call, and nobody's server: asked about once by each worker, then dropped.
+    for (remote, id) in [(X, 999), (Y, 100)] {
+        let error = Frame::unreachable(N, 1, Frame::gre(P, remote, id).build());
+        lab.put(OUTSIDE, error).dropped(DropReason::IcmpErrorNoSession);
+    }
+    // A host cannot end another one's call with an error in its name.
+    let (_, _, _, theirs) = calls[0];
+    lab.put(INSIDE, Frame::unreachable(B, 2, Frame::gre(X, B, theirs).build())).dropped(DropReason::IcmpErrorNoSession);
+}
+
+// Hostile insider: one host cannot take a protocol's whole table
+#[test]
+fn one_host_has_so_many_tunnels_of_named_protocols_and_no_more() {
+    let mut lab = Lab::single(|p| {
+        name_them(p);
+        p.passthrough.tunnels_per_subscriber = 16;
+    });
+    let server = |n: u8| std::net::Ipv4Addr::new(198, 51, 101, n);
+    for n in 1..=16 {
+        lab.put(INSIDE, packet(SCTP, A, server(n))).only(OUTSIDE);
+    }
+    for n in 17..=40 {
+        lab.put(INSIDE, packet(SCTP, A, server(n))).dropped(DropReason::TunnelLimit);
+    }
+    carries(&mut lab, SCTP, B, X);
+    assert_eq!(lab.vpn().len(), 17);
+    lab.wait(600 * S + LATE);
+    assert_eq!((lab.vpn().len(), lab.subscribers()), (0, 0));
+}
+
+// Hostile outsider: strangers that a forward lets in leave the host's own tunnels room
+#[test]
+fn strangers_behind_a_forward_leave_a_quarter_to_the_host_itself() {
+    let forward = Forward { proto: Proto::GRE, outside: addr(P), ports: 0..=0, inside: addr(B), inside_port: 0 };
+    let mut lab = Lab::single(|p| {
+        p.forwards = vec![forward];
+        p.passthrough.tunnels_per_subscriber = 16;
+    });
+    for n in 1..=40 {
+        let stranger = std::net::Ipv4Addr::new(198, 51, 101, n);
+        let o = lab.put(OUTSIDE, packet(protocol::GRE, stranger, P));
+        if n > 12 {
+            o.dropped(DropReason::TunnelLimit);
+        }
+    }
+    carries(&mut lab, protocol::GRE, B, X);
+    // Nobody answered: their tunnels go, however often they send; the host's own stays.
+    for _ in 0..4 {
+        lab.wait(9 * S);
+        lab.put(OUTSIDE, packet(protocol::GRE, "198.51.101.1", P));
+    }
+    lab.wait(2 * S);
+    assert!(lab.vpn().iter().all(|r| r.remote == addr(X) || r.age < 30 * S), "{:?}", lab.vpn());
+    carries(&mut lab, protocol::GRE, B, X);
+}
+
+// Nothing from outside opens anything, whatever the protocol
+#[test]
+fn no_tunnel_packet_from_a_stranger_leaves_a_trace() {
+    let mut lab = named();
+    for n in 1..=100u8 {
+        let from = std::net::Ipv4Addr::new(198, 51, 101, n);
+        for proto in [protocol::GRE, protocol::IPV6, SCTP, protocol::AH, protocol::ESP, protocol::L2TP] {
+            lab.put(OUTSIDE, Frame::ip(proto, from, P).payload([&[0, 0, n, 0][..], &[0; 40]].concat()));
+        }
+        lab.put(
+            OUTSIDE,
+            Frame::ip(protocol::L2TP, from, P).payload([&[0; 4], &[0xc8, 3, 0, 12, 0, 0, 0, n][..], &[0; 4]].concat()),
+        );
+        lab.put(OUTSIDE, Frame::gre(from, P, u16::from(n)));
+    }
+    assert_eq!((lab.sessions(), lab.vpn().len(), lab.subscribers()), (0, 0, 0));
+}
+
+// `show vpn`: every kind
+#[test]
+fn each_kind_of_tunnel_shows_identifiers_state_and_traffic() {
+    let mut lab = Lab::with(|p| {
+        name_them(p);
+        p.passthrough.ike_port = dataplane::policy::IkePort::Preserve;
+    })
+    .off_the_record();
+    let mut c = Control::open(&mut lab, (A, 1500), (X, 1723));
+    let translated = c.call(&mut lab, 5, 77);
+    lab.out(Frame::esp(A, X, 0x1001, 1).payload(vec![1; 72]));
+    lab.back(Frame::esp(X, P, 0x2002, 1).payload(vec![1; 72]));
+    lab.out(packet(SCTP, A, X));
+    let ike = |n: u8| [&[1, 2, 3, 4, 5, 6, 7, 8], &[0; 8][..], &[33, 0x20, 34, n, 0, 0, 0, 0, 0, 0, 0, 28]].concat();
+    lab.out(Frame::udp((A, 500), (X, 500)).payload(ike(8)));
+    lab.back(Frame::udp((X, 500), (P, 500)).payload(ike(0x20)));
+    lab.wait(3 * S);
+    lab.put(INSIDE, Frame::gre(A, X, 77).gre_seq(1).payload(vec![0; 8])).only(OUTSIDE);
+    lab.put(OUTSIDE, Frame::gre(X, P, translated).payload(vec![0; 8])).only(INSIDE);
+    for _ in 0..2 {
+        lab.out(Frame::esp(A, X, 0x1001, 2).payload(vec![1; 72]));
+        lab.back(Frame::esp(X, P, 0x2002, 2).payload(vec![1; 72]));
+    }
+    let rows = lab.vpn();
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    for r in rows {
+        assert_eq!((r.inside, r.outside, r.remote, r.age), (addr(A), addr(P), addr(X), 3 * S));
+        let ids = [r.inside_id, r.outside_id, r.remote_id].map(|id| r.written(id)).join(" ");
+        let seen = (r.state, r.out, r.inward, ids.as_str());
+        match r.kind {
+            Kind::Pptp => {
+                assert_eq!(seen, (State::Confirmed, (1, 40), (1, 36), format!("5 {translated} 77").as_str()));
+            }
+            Kind::Esp => {
+                assert_eq!(seen, (State::Confirmed, (3, 300), (3, 300), "0x00002002 0x00002002 0x00001001"));
+            }
+            Kind::Other(proto) => assert_eq!((proto.0, seen), (SCTP, (State::Paired, (1, 80), (0, 0), "- - -"))),
+            Kind::Ike => assert_eq!((r.out, r.inward, ids.as_str()), ((1, 56), (1, 56), "- - -")),
+            Kind::L2tp => panic!("{r:?}"),
+        }
     }
 }

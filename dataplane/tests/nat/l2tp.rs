@@ -1,0 +1,512 @@
+//! L2TP: version 2 from another port, version 3 over IP by session and control connection identifiers.
+
+use crate::lab::*;
+use dataplane::passthrough::tunnel::{Kind, State};
+use dataplane::policy::Forward;
+use dataplane::types::Proto;
+use dataplane::verdict::{DropReason, Event};
+use testkit::{Frame, IntoEndpoint, Seen, endpoint, fragments, protocol, reassemble};
+
+// Message types [RFC 3931 §3.1]; 1 to 4 are those of RFC 2661 as well.
+const SCCRQ: u16 = 1;
+const SCCRP: u16 = 2;
+const SCCCN: u16 = 3;
+const STOPCCN: u16 = 4;
+const ICRQ: u16 = 10;
+const ICRP: u16 = 11;
+const ICCN: u16 = 12;
+// Attributes [RFC 2661 §4.4; RFC 3931 §5.4].
+const TUNNEL: u16 = 9;
+const CCID: u16 = 61;
+const SESSION: u16 = 63;
+
+fn avp(bits: u8, kind: u16, value: &[u8]) -> Vec<u8> {
+    let [k0, k1] = kind.to_be_bytes();
+    [&[bits, 6 + value.len() as u8, 0, 0, k0, k1], value].concat()
+}
+
+/// A control message without what comes before it over IP.
+fn message(version: u8, connection: [u8; 4], kind: u16, avps: &[Vec<u8>]) -> Vec<u8> {
+    let avps = [avp(0x80, 0, &kind.to_be_bytes()), avps.concat()].concat();
+    let [l0, l1] = (12 + avps.len() as u16).to_be_bytes();
+    [&[0xc8, version, l0, l1], &connection[..], &[0, 1, 0, 1], &avps].concat()
+}
+
+fn v2(tunnel: u16, kind: u16, avps: &[Vec<u8>]) -> Vec<u8> {
+    let [t0, t1] = tunnel.to_be_bytes();
+    message(2, [t0, t1, 0, 0], kind, avps)
+}
+
+fn sccrq(tunnel: u16) -> Vec<u8> {
+    v2(0, SCCRQ, &[avp(0x80, 2, &[1, 0]), avp(0x80, TUNNEL, &tunnel.to_be_bytes())])
+}
+
+fn sccrp(to: u16) -> Vec<u8> {
+    v2(to, SCCRP, &[avp(0x80, TUNNEL, &[0x77, 0x77])])
+}
+
+/// A control message over IP.
+fn control(
+    from: impl IntoEndpoint,
+    to: impl IntoEndpoint,
+    connection: u32,
+    kind: u16,
+    ids: &[(u16, u32)],
+) -> Frame<'static> {
+    let avps: Vec<_> = ids.iter().map(|(kind, id)| avp(0x80, *kind, &id.to_be_bytes())).collect();
+    let message = message(3, connection.to_be_bytes(), kind, &avps);
+    Frame::ip(protocol::L2TP, from, to).payload([&[0; 4], &message[..]].concat())
+}
+
+fn data(from: impl IntoEndpoint, to: impl IntoEndpoint, session: u32) -> Frame<'static> {
+    Frame::ip(protocol::L2TP, from, to).payload([&session.to_be_bytes(), &b"cookie, frame"[..]].concat())
+}
+
+#[track_caller]
+fn reaches(seen: &Seen, host: &str) {
+    assert_eq!(seen.destination.ip().to_string(), host, "{seen}");
+}
+
+/// An inside host sets up a control connection with X: its identifier, and X's.
+#[track_caller]
+fn connect(lab: &mut Lab, host: &str, ours: u32, theirs: u32) {
+    lab.out(control(host, X, 0, SCCRQ, &[(CCID, ours)]));
+    reaches(&lab.back(control(X, P, ours, SCCRP, &[(CCID, theirs)])), host);
+    lab.out(control(host, X, theirs, SCCCN, &[]));
+}
+
+/// And a session within it.
+#[track_caller]
+fn session(lab: &mut Lab, host: &str, [ours, theirs]: [u32; 2], [our_session, their_session]: [u32; 2]) {
+    lab.out(control(host, X, theirs, ICRQ, &[(SESSION, our_session)]));
+    reaches(&lab.back(control(X, P, ours, ICRP, &[(SESSION, their_session), (64, our_session)])), host);
+    lab.out(control(host, X, theirs, ICCN, &[(SESSION, our_session), (64, their_session)]));
+}
+
+/// Data passes both ways.
+#[track_caller]
+fn carries(lab: &mut Lab, host: &str, [ours, theirs]: [u32; 2]) {
+    lab.out(data(host, X, theirs));
+    reaches(&lab.back(data(X, P, ours)), host);
+}
+
+// Row 86: RFC 2661 §8.1, with the default filter
+#[test]
+fn a_server_answers_from_another_port_by_the_tunnel_identifier_and_the_tunnel_works_from_there() {
+    let mut lab = Lab::new();
+    let n = lab.out(Frame::udp((A, 1701), (X, 1701)).payload(sccrq(7))).source;
+    let seen = lab.back(Frame::udp((X, 40_000), n).payload(sccrp(7)));
+    assert_eq!(seen.destination, endpoint((A, 1701)));
+    for _ in 0..3 {
+        assert_eq!(lab.udp((A, 1701), (X, 40_000)), n);
+        lab.delivers((X, 40_000), n, (A, 1701));
+        lab.delivers((X, 1701), n, (A, 1701));
+    }
+    // Once.
+    lab.put(OUTSIDE, Frame::udp((X, 40_001), n).payload(sccrp(7))).dropped(DropReason::Filtered);
+}
+
+// Row 86: several clients that chose the same identifier each get their own
+#[test]
+fn clients_with_the_same_tunnel_identifier_get_their_own_answers_from_another_port() {
+    let mut lab = Lab::new();
+    let outside = [A, B].map(|host| lab.out(Frame::udp((host, 1701), (X, 1701)).payload(sccrq(1))).source);
+    for (host, n) in [A, B].into_iter().zip(outside) {
+        let seen = lab.back(Frame::udp((X, 40_000), n).payload(sccrp(1)));
+        assert_eq!(seen.destination, endpoint((host, 1701)));
+        lab.udp((host, 1701), (X, 40_000));
+        lab.delivers((X, 40_000), n, (host, 1701));
+    }
+}
+
+// Row 86: nothing but that answer is let in
+#[test]
+fn nothing_else_comes_in_from_another_port() {
+    let mut lab = Lab::new();
+    let n = lab.out(Frame::udp((A, 1701), (X, 1701)).payload(sccrq(7))).source;
+    let v2_data = vec![0x02, 0x02, 0, 7, 0, 1, b'p'];
+    let mut no_length = sccrp(7);
+    no_length[0] = 0x80;
+    let other = v2(7, SCCCN, &[]);
+    for wrong in [sccrp(8), sccrp(0), v2_data, no_length, other, message(3, [0, 0, 0, 7], SCCRP, &[]), vec![]] {
+        lab.put(OUTSIDE, Frame::udp((X, 40_000), n).payload(wrong)).dropped(DropReason::Filtered);
+    }
+    lab.put(OUTSIDE, Frame::udp((Y, 1701), n).payload(sccrp(7))).dropped(DropReason::Filtered);
+    lab.wait(60 * S);
+    lab.put(OUTSIDE, Frame::udp((X, 40_000), n).payload(sccrp(7))).dropped(DropReason::Filtered);
+    assert_eq!(lab.sessions(), 1);
+}
+
+// Row 86: a request that is sent again is waited for anew
+#[test]
+fn a_repeated_request_gives_the_server_another_minute() {
+    let mut lab = Lab::new();
+    let request = || Frame::udp((A, 1701), (X, 1701)).payload(sccrq(7));
+    let n = lab.out(request()).source;
+    lab.wait(50 * S);
+    lab.out(request());
+    lab.wait(50 * S);
+    lab.back(Frame::udp((X, 40_000), n).payload(sccrp(7)));
+}
+
+// Row 85: L2TP inside IPsec is ESP, or UDP 4500, and nothing more
+#[test]
+fn l2tp_over_ipsec_passes_as_esp_and_as_nat_t() {
+    let mut lab = Lab::new();
+    lab.out(Frame::esp(A, X, 0x1001, 1).payload(sccrq(7)));
+    reaches(&lab.back(Frame::esp(X, P, 0x2002, 1).payload(sccrp(7))), A);
+    let esp = [&[0, 0, 0x10, 1, 0, 0, 0, 1], &sccrq(7)[..]].concat();
+    let n = lab.out(Frame::udp((B, 4500), (X, 4500)).payload(esp.clone())).source;
+    assert_eq!(lab.back(Frame::udp((X, 4500), n).payload(esp)).destination, endpoint((B, 4500)));
+    assert_eq!((lab.events(Event::NatTEsp), lab.events(Event::L2tpPackets)), (2, 0));
+}
+
+// Row 87: RFC 3931 §4.1.1
+#[test]
+fn two_clients_of_one_lcce_are_told_apart_by_what_their_control_messages_assign() {
+    let mut lab = Lab::new();
+    for (n, host) in [(1, A), (2, B)] {
+        connect(&mut lab, host, n, 0x100 + n);
+        session(&mut lab, host, [n, 0x100 + n], [0x10 + n, 0x20 + n]);
+    }
+    for _ in 0..2 {
+        for (n, host) in [(1, A), (2, B)] {
+            carries(&mut lab, host, [0x10 + n, 0x20 + n]);
+            reaches(&lab.back(control(X, P, n, 6, &[])), host);
+        }
+    }
+    lab.put(OUTSIDE, data(X, P, 0x13)).dropped(DropReason::L2tpNoSession);
+    lab.put(OUTSIDE, data(Y, P, 0x11)).dropped(DropReason::L2tpNoSession);
+    lab.put(OUTSIDE, control(X, P, 3, 6, &[])).dropped(DropReason::L2tpNoSession);
+    lab.put(OUTSIDE, control(X, P, 0, SCCRQ, &[(CCID, 9)])).dropped(DropReason::L2tpNoSession);
+    let rows = lab.vpn();
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|r| (r.kind, r.state) == (Kind::L2tp, State::Confirmed)), "{rows:?}");
+}
+
+// Row 87: a server's data may come before the client's first
+#[test]
+fn the_server_may_send_first_in_a_session_that_was_assigned() {
+    let mut lab = Lab::new();
+    for (n, host) in [(1, A), (2, B)] {
+        connect(&mut lab, host, n, 0x100 + n);
+        session(&mut lab, host, [n, 0x100 + n], [0x10 + n, 0x20 + n]);
+        reaches(&lab.back(data(X, P, 0x10 + n)), host);
+    }
+    for (n, host) in [(1, A), (2, B)] {
+        carries(&mut lab, host, [0x10 + n, 0x20 + n]);
+    }
+}
+
+// Row 87: the server would not understand what NAT cannot translate
+#[test]
+fn an_identifier_that_another_host_has_with_the_server_is_refused() {
+    let mut lab = Lab::new();
+    connect(&mut lab, A, 1, 0x101);
+    session(&mut lab, A, [1, 0x101], [0x11, 0x21]);
+    lab.put(INSIDE, control(B, X, 0, SCCRQ, &[(CCID, 1)])).dropped(DropReason::L2tpIdTaken);
+    connect(&mut lab, B, 2, 0x102);
+    lab.put(INSIDE, control(B, X, 0x102, ICRQ, &[(SESSION, 0x11)])).dropped(DropReason::L2tpIdTaken);
+    session(&mut lab, B, [2, 0x102], [0x12, 0x22]);
+    carries(&mut lab, A, [0x11, 0x21]);
+    carries(&mut lab, B, [0x12, 0x22]);
+    // With another server it is free.
+    lab.out(control(B, Y, 0, SCCRQ, &[(CCID, 1)]));
+}
+
+// Row 87: static sessions, as ESP
+#[test]
+fn tunnels_without_control_are_paired_by_who_waits() {
+    let mut lab = Lab::new();
+    lab.put(OUTSIDE, data(X, P, 0x11)).dropped(DropReason::L2tpNoSession);
+    for (host, ours, theirs) in [(A, 0x11, 0x21), (B, 0x12, 0x22)] {
+        carries(&mut lab, host, [ours, theirs]);
+        carries(&mut lab, host, [ours, theirs]);
+    }
+    carries(&mut lab, A, [0x11, 0x21]);
+    lab.put(OUTSIDE, data(X, P, 0x33)).dropped(DropReason::L2tpNoSession);
+}
+
+// Row 87: RFC 3931 §4.3: what is hidden says nothing, so it is paired by who waits
+#[test]
+fn hidden_identifiers_are_paired_by_who_waits() {
+    let mut lab = Lab::new();
+    connect(&mut lab, A, 1, 0x101);
+    session(&mut lab, A, [1, 0x101], [0x11, 0x21]);
+    let hidden = |connection: u32, kind, id| {
+        let m = message(3, connection.to_be_bytes(), kind, &[avp(0xc0, id, b"encrypted")]);
+        Frame::ip(protocol::L2TP, B, X).payload([&[0; 4], &m[..]].concat())
+    };
+    lab.out(hidden(0, SCCRQ, CCID));
+    reaches(&lab.back(control(X, P, 2, SCCRP, &[])), B);
+    lab.out(hidden(0x102, SCCCN, 99));
+    lab.out(hidden(0x102, ICRQ, SESSION));
+    reaches(&lab.back(control(X, P, 2, ICRP, &[])), B);
+    carries(&mut lab, B, [0x12, 0x22]);
+    carries(&mut lab, A, [0x11, 0x21]);
+    lab.put(OUTSIDE, control(X, P, 3, 6, &[])).dropped(DropReason::L2tpNoSession);
+}
+
+// Row 87: RFC 3931 §5.5
+#[test]
+fn stopccn_ends_all_within_a_minute_whoever_sends_it_and_whatever_comes_after() {
+    for from_inside in [true, false] {
+        let mut lab = Lab::new();
+        connect(&mut lab, A, 1, 0x101);
+        session(&mut lab, A, [1, 0x101], [0x11, 0x21]);
+        carries(&mut lab, A, [0x11, 0x21]);
+        if from_inside {
+            lab.out(control(A, X, 0x101, STOPCCN, &[(CCID, 1)]));
+        } else {
+            lab.back(control(X, P, 1, STOPCCN, &[(CCID, 0x101)]));
+        }
+        assert_eq!(lab.vpn().iter().map(|r| r.state).collect::<Vec<_>>(), [State::Closing]);
+        // Acknowledgements still pass.
+        lab.wait(30 * S);
+        lab.back(control(X, P, 1, 0, &[]));
+        carries(&mut lab, A, [0x11, 0x21]);
+        lab.wait(30 * S + LATE);
+        lab.put(OUTSIDE, data(X, P, 0x11)).dropped(DropReason::L2tpNoSession);
+        lab.put(OUTSIDE, control(X, P, 1, 6, &[])).dropped(DropReason::L2tpNoSession);
+        assert!(lab.vpn().is_empty(), "{:?}", lab.vpn());
+    }
+}
+
+// Row 87: and it may begin again at once
+#[test]
+fn a_new_control_connection_right_after_stopccn_lives() {
+    let mut lab = Lab::new();
+    connect(&mut lab, A, 1, 0x101);
+    lab.out(control(A, X, 0x101, STOPCCN, &[(CCID, 1)]));
+    connect(&mut lab, A, 5, 0x105);
+    session(&mut lab, A, [5, 0x105], [0x15, 0x25]);
+    for _ in 0..3 {
+        lab.wait_quietly(60 * S);
+        carries(&mut lab, A, [0x15, 0x25]);
+    }
+}
+
+// Row 87: `timeouts.l2tpv3`; what is not answered goes after `timeouts.esp_pending`
+#[test]
+fn an_idle_tunnel_ends_after_its_time_and_one_in_use_does_not() {
+    let mut lab = Lab::with(|p| p.timeouts.l2tpv3 = 120_000);
+    connect(&mut lab, A, 1, 0x101);
+    session(&mut lab, A, [1, 0x101], [0x11, 0x21]);
+    lab.out(control(B, X, 0, SCCRQ, &[(CCID, 2)]));
+    // Data alone keeps the control connection's identifiers, too.
+    for _ in 0..5 {
+        lab.wait_quietly(100 * S);
+        carries(&mut lab, A, [0x11, 0x21]);
+    }
+    assert_eq!(lab.vpn().len(), 1);
+    reaches(&lab.back(control(X, P, 1, 6, &[])), A);
+    lab.wait_quietly(120 * S + LATE);
+    lab.put(OUTSIDE, data(X, P, 0x11)).dropped(DropReason::L2tpNoSession);
+    assert!(lab.vpn().is_empty());
+}
+
+// Rows 18, 87: data and control in pieces, in any order
+#[test]
+fn fragments_of_data_and_control_go_where_their_first_one_goes() {
+    let mut lab = Lab::new();
+    connect(&mut lab, A, 1, 0x101);
+    session(&mut lab, A, [1, 0x101], [0x11, 0x21]);
+    // Its later pieces look like control messages that end everything.
+    let stop = [&[0; 4], &message(3, [0, 0, 0, 1], STOPCCN, &[avp(0x80, CCID, &[0, 0, 0, 1])])[..]].concat();
+    let long = |head: Vec<u8>| {
+        let mut p = head;
+        p.resize(1480, 0);
+        while p.len() < 4000 {
+            p.extend(&stop);
+            p.resize(p.len().next_multiple_of(1480), 0);
+        }
+        p
+    };
+    let hello = || {
+        let mut p = [&[0; 4], &message(3, [0, 0, 1, 1], 6, &[])[..]].concat();
+        p.resize(1480, 0);
+        p
+    };
+    let mut id = 0;
+    for reverse in [false, true] {
+        for payload in [long(vec![0, 0, 0, 0x21]), long(hello())] {
+            id += 1;
+            let whole = Frame::ip(protocol::L2TP, A, X).id(id).payload(payload.clone()).build();
+            let mut pieces = fragments(&whole, 1500);
+            if reverse {
+                pieces.reverse();
+            }
+            let o = lab.put_all(INSIDE, pieces);
+            assert!(o.drops.is_empty(), "{o}");
+            let seen = Seen::read(&reassemble(o.raw_at(OUTSIDE)).unwrap()).unwrap();
+            assert_eq!((seen.source.ip().to_string(), seen.payload), (P.to_string(), payload));
+        }
+        for head in [vec![0, 0, 0, 0x11], [&[0; 8], &[0u8, 0, 0, 1][..]].concat()] {
+            id += 1;
+            let payload = long(head);
+            let mut pieces = fragments(&Frame::ip(protocol::L2TP, X, P).id(id).payload(payload.clone()).build(), 1500);
+            if reverse {
+                pieces.reverse();
+            }
+            let o = lab.put_all(OUTSIDE, pieces);
+            assert!(o.drops.is_empty(), "{o}");
+            let seen = Seen::read(&reassemble(o.raw_at(INSIDE)).unwrap()).unwrap();
+            assert_eq!((seen.destination.ip().to_string(), seen.payload), (A.to_string(), payload));
+        }
+    }
+    assert_eq!(lab.vpn().iter().map(|r| r.state).collect::<Vec<_>>(), [State::Confirmed]);
+}
+
+// Row 87: an LCCE inside, behind a forward
+#[test]
+fn an_lcce_inside_serves_clients_outside_behind_a_forward() {
+    let forward = Forward { proto: Proto::L2TP, outside: addr(P), ports: 0..=0, inside: addr(B), inside_port: 0 };
+    let mut lab = Lab::with(|p| p.forwards = vec![forward]);
+    for (client, n) in [(X, 1), (Y, 2)] {
+        reaches(&lab.back(control(client, P, 0, SCCRQ, &[(CCID, n)])), B);
+        lab.out(control(B, client, n, SCCRP, &[(CCID, 0x100 + n)]));
+        reaches(&lab.back(control(client, P, 0x100 + n, SCCCN, &[])), B);
+        reaches(&lab.back(control(client, P, 0x100 + n, ICRQ, &[(SESSION, 0x10 + n)])), B);
+        lab.out(control(B, client, n, ICRP, &[(SESSION, 0x20 + n)]));
+        reaches(&lab.back(data(client, P, 0x20 + n)), B);
+        lab.out(data(B, client, 0x10 + n));
+    }
+    for (client, n) in [(X, 1), (Y, 2)] {
+        reaches(&lab.back(data(client, P, 0x20 + n)), B);
+        lab.out(data(B, client, 0x10 + n));
+    }
+    assert!(lab.vpn().iter().all(|r| r.state == State::Confirmed), "{:?}", lab.vpn());
+    // Another host may have a tunnel of its own with a server that is no client of B's.
+    connect(&mut Lab::new(), A, 1, 2);
+}
+
+// Row 82: RFC 5508 REQ-4
+#[test]
+fn errors_about_data_reach_the_host_whose_packet_it_was() {
+    let mut lab = Lab::new();
+    // B's inward identifier is A's outward one with its halves swapped.
+    for (host, ours, theirs) in [(A, 0x11, 0x0001_0002), (B, 0x0002_0001, 0x22)] {
+        carries(&mut lab, host, [ours, theirs]);
+        carries(&mut lab, host, [ours, theirs]);
+    }
+    for (host, theirs) in [(A, 0x0001_0002), (B, 0x22)] {
+        let error = Frame::fragmentation_needed(N, 1400, data(P, X, theirs).build()).build();
+        let seen = lab.put(OUTSIDE, error).only(INSIDE);
+        reaches(&seen, host);
+        assert_eq!(seen.quoted().path(), format!("{host} -> {X}"));
+    }
+    for (host, ours) in [(A, 0x11), (B, 0x0002_0001)] {
+        let seen = lab.put(INSIDE, Frame::unreachable(host, 2, data(X, host, ours).build())).only(OUTSIDE);
+        assert_eq!((seen.path(), seen.quoted().path()), (format!("{P} -> {X}"), format!("{X} -> {P}")));
+    }
+    lab.put(OUTSIDE, Frame::fragmentation_needed(N, 1400, data(P, X, 0x99).build()))
+        .dropped(DropReason::IcmpErrorNoSession);
+}
+
+// Hostile outsider: what the server's address sends displaces no control connection
+#[test]
+fn unknown_sessions_from_the_server_do_not_displace_the_control_connection_or_what_is_used() {
+    let mut lab = Lab::new();
+    connect(&mut lab, A, 1, 0x101);
+    session(&mut lab, A, [1, 0x101], [0x11, 0x21]);
+    for n in 0..40 {
+        carries(&mut lab, A, [0x11, 0x21]);
+        lab.wait(50);
+        lab.put(OUTSIDE, data(X, P, 0x1000 + n));
+        carries(&mut lab, A, [0x11, 0x21]);
+    }
+    reaches(&lab.back(control(X, P, 1, 6, &[])), A);
+    assert!(lab.sessions() <= 16, "{}", lab.sessions());
+}
+
+// Row 87: more sessions than a record has room for: the control connection outlives them
+#[test]
+fn many_sessions_do_not_displace_their_own_control_connection() {
+    let mut lab = Lab::new();
+    connect(&mut lab, A, 1, 0x101);
+    for n in 0..20 {
+        session(&mut lab, A, [1, 0x101], [0x1000 + n, 0x2000 + n]);
+    }
+    reaches(&lab.back(control(X, P, 1, 6, &[])), A);
+    for n in 0..20 {
+        carries(&mut lab, A, [0x1000 + n, 0x2000 + n]);
+    }
+}
+
+// Hostile insider: another host's tunnel is not to be had by naming its identifiers, nor ended
+#[test]
+fn an_inside_host_cannot_take_over_another_ones_identifiers_or_end_its_tunnel() {
+    let mut lab = Lab::new();
+    connect(&mut lab, A, 1, 0x101);
+    session(&mut lab, A, [1, 0x101], [0x11, 0x21]);
+    carries(&mut lab, A, [0x11, 0x21]);
+    lab.put(INSIDE, control(B, X, 0x101, ICRQ, &[(SESSION, 0x11)])).dropped(DropReason::L2tpIdTaken);
+    lab.out(control(B, X, 0x101, STOPCCN, &[]));
+    lab.out(data(B, X, 0x21));
+    carries(&mut lab, A, [0x11, 0x21]);
+    lab.wait_quietly(100 * S);
+    carries(&mut lab, A, [0x11, 0x21]);
+    reaches(&lab.back(control(X, P, 1, 6, &[])), A);
+}
+
+// `show vpn`
+#[test]
+fn a_tunnel_shows_its_identifiers_state_age_and_traffic() {
+    let mut lab = Lab::new();
+    lab.out(control(A, X, 0, SCCRQ, &[(CCID, 1)]));
+    let row = lab.vpn()[0];
+    assert_eq!((row.kind, row.state, row.inside_id, row.remote_id), (Kind::L2tp, State::Pending, None, None));
+    reaches(&lab.back(control(X, P, 1, SCCRP, &[(CCID, 0x101)])), A);
+    assert_eq!(lab.vpn()[0].state, State::Paired);
+    lab.out(control(A, X, 0x101, SCCCN, &[]));
+    session(&mut lab, A, [1, 0x101], [0x11, 0x21]);
+    let before = lab.vpn()[0];
+    lab.wait_quietly(5 * S);
+    for _ in 0..3 {
+        carries(&mut lab, A, [0x11, 0x21]);
+    }
+    let row = lab.vpn()[0];
+    assert_eq!((row.inside, row.outside, row.remote), (addr(A), addr(P), addr(X)));
+    assert_eq!((row.inside_id, row.outside_id, row.remote_id), (Some(0x11), Some(0x11), Some(0x21)));
+    assert_eq!((row.state, row.age), (State::Confirmed, 5 * S));
+    let len = 20 + 4 + 13;
+    let more = |a: (u64, u64), b: (u64, u64)| (a.0 - b.0, a.1 - b.1);
+    assert_eq!((more(row.out, before.out), more(row.inward, before.inward)), ((3, 3 * len), (3, 3 * len)));
+    assert_eq!((before.out.0, before.inward.0), (4, 2));
+}
+
+// Hostile outsider: identifiers that nobody asked for do not stop a host from waiting for its own, later
+#[test]
+fn unknown_sessions_do_not_make_a_host_deaf_to_its_next_one() {
+    let mut lab = Lab::new();
+    carries(&mut lab, A, [0x11, 0x21]);
+    carries(&mut lab, A, [0x11, 0x21]);
+    for n in 0..20 {
+        lab.put(OUTSIDE, data(X, P, 0x1000 + n)).only(INSIDE);
+    }
+    lab.wait(40 * S);
+    carries(&mut lab, B, [0x12, 0x22]);
+    carries(&mut lab, B, [0x12, 0x22]);
+    carries(&mut lab, A, [0x31, 0x41]);
+}
+
+// Hostile outsiders: what a forward lets in and nobody answers goes soon, however often it is sent
+#[test]
+fn strangers_that_the_lcce_inside_does_not_answer_do_not_stay() {
+    let forward = Forward { proto: Proto::L2TP, outside: addr(P), ports: 0..=0, inside: addr(B), inside_port: 0 };
+    let mut lab = Lab::with(|p| p.forwards = vec![forward]);
+    let stranger = |n: u8| std::net::Ipv4Addr::new(198, 51, 101, n);
+    for _ in 0..4 {
+        for n in 1..=20 {
+            lab.back(control(stranger(n), P, 0, SCCRQ, &[(CCID, 1)]));
+            lab.back(data(stranger(n), P, 5));
+        }
+        lab.wait_quietly(9 * S);
+    }
+    lab.back(control(X, P, 0, SCCRQ, &[(CCID, 1)]));
+    lab.out(control(B, X, 1, SCCRP, &[(CCID, 2)]));
+    lab.back(control(X, P, 2, SCCCN, &[]));
+    lab.wait_quietly(30 * S + LATE);
+    assert_eq!(lab.vpn().iter().map(|r| r.remote).collect::<Vec<_>>(), [addr(X)]);
+    lab.back(control(X, P, 2, 6, &[]));
+}
