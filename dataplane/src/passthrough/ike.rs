@@ -50,7 +50,10 @@ impl Nat {
         }
         // No room for the record means no evidence, and no more.
         let Ok(id) = self.tunnel(Kind::Esp, (s.inside, outside, s.remote), by, now) else { return Ok(()) };
-        let strict = self.rules.policy.passthrough.pairing == Pairing::Strict;
+        let (strict, gate) = {
+            let p = &self.rules.policy.passthrough;
+            (p.pairing == Pairing::Strict, p.gate)
+        };
         let Some(t) = self.vpn.tunnels.get_mut(id) else { return Ok(()) };
         // Version 2 has a request and a response; Quick Mode three messages, each by the other side than the one before.
         let last = if ike.major == 2 { 2 } else { 3 };
@@ -65,7 +68,9 @@ impl Nat {
             *e = Exchange { step, ..message };
         }
         if ended {
-            t.evidence = t.evidence.saturating_add(1).min(8);
+            // What lapsed counts no more.
+            let before = if t.has_evidence(now, gate) { t.evidence } else { 0 };
+            t.evidence = before.saturating_add(1).min(8);
             t.evidence_at = now;
             self.vpn.tunnels.place(id, true);
         }
@@ -105,7 +110,9 @@ impl Nat {
             all().find(|(_, t)| t.spis.iter().any(|s| *s != (0, 0) && fits(s))).map(|(id, _)| id)
         };
         let exact = by(&|s| s.0 == ike.initiator && (s.1 == ike.responder || s.1 == 0 || ike.responder == 0))
-            .or_else(|| by(&|s| s.1 != 0 && s.1 == ike.responder));
+            .or_else(|| by(&|s| s.1 != 0 && s.1 == ike.responder))
+            // A forged answer may have come first.
+            .or_else(|| by(&|s| s.0 == ike.initiator));
         let found = match exact {
             Some(id) => Some(id),
             None => {
@@ -134,20 +141,24 @@ impl Nat {
     /// What an inside host's IKE teaches, where its port is kept.
     pub(crate) fn learn_ike(&mut self, s: &Session, ike: &Ike) {
         let Some(t) = self.vpn.tunnels.get_mut(TunnelId(s.owner)).filter(|t| t.kind == Kind::Ike) else { return };
-        let known = t.spis.iter_mut().find(|k| k.0 == ike.initiator && (k.1 == ike.responder || k.1 == 0));
-        match known {
-            Some(k) => k.1 = ike.responder,
-            None => {
-                t.spis.rotate_right(1);
-                if let Some(first) = t.spis.first_mut() {
-                    *first = (ike.initiator, ike.responder);
-                }
-            }
+        let fits = |k: &(u64, u64)| k.0 == ike.initiator && (k.1 == ike.responder || k.1 == 0);
+        let [taught @ .., heard] = &mut t.spis;
+        if let Some(k) = taught.iter_mut().find(|k| fits(k)) {
+            k.1 = ike.responder;
+            return;
+        }
+        if fits(heard) {
+            *heard = (0, 0);
+        }
+        taught.rotate_right(1);
+        if let Some(first) = taught.first_mut() {
+            *first = (ike.initiator, ike.responder);
         }
     }
 }
 
-/// The responder's SPI of a security association that is known; or all of an unknown one, in the last place.
+/// The responder's SPI of a security association that is known; or all of an unknown one, in the last place, which is
+/// never one that the inside host taught.
 fn learn_from_outside(t: &mut Tunnel, ike: &Ike) {
     if let Some(k) = t.spis.iter_mut().find(|k| k.0 == ike.initiator) {
         if k.1 == 0 {

@@ -182,6 +182,13 @@ impl Nat {
         Ok(leg)
     }
 
+    /// Nobody waited for a leg when it came.
+    pub(super) fn mark_unasked(&mut self, leg: SessionId) {
+        if let Some(s) = self.sessions.get_mut(leg) {
+            s.flags |= flags::UNASKED;
+        }
+    }
+
     /// Ends one leg, and keeps its traffic.
     pub(super) fn drop_leg(&mut self, id: TunnelId, leg: SessionId) {
         let Some(s) = self.sessions.close(leg) else { return };
@@ -391,9 +398,10 @@ impl Nat {
             (Ok(_), Kind::Other(_)) => {
                 let _ = self.add_leg(id, Direction::Out, (proto, ident, ident), came.hairpin, otherwise, now);
             }
-            (Ok(_), _) if proto != Proto::L2TP_CONTROL => {
+            (Ok(leg), _) if proto != Proto::L2TP_CONTROL => {
+                self.mark_unasked(*leg);
                 if let Some(t) = self.vpn.tunnels.get_mut(id) {
-                    t.came_ahead(now, 8);
+                    t.came_ahead(now, 1);
                 }
             }
             (Ok(_), _) => {}

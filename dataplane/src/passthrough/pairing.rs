@@ -103,8 +103,10 @@ impl Nat {
         if t.ahead > 0 && now.since(t.ahead_at) < gate {
             t.ahead -= 1;
         } else {
+            // What lapsed counts no more.
+            let before = if t.has_half(now, gate) { t.halves } else { 0 };
             t.ahead = 0;
-            t.halves = t.halves.saturating_add(1).min(8);
+            t.halves = before.saturating_add(1).min(8);
             t.half_at = now;
             self.vpn.tunnels.place(id, true);
         }
@@ -157,7 +159,10 @@ impl Nat {
             some.next().is_none().then_some(first)
         };
         let lately = |t: &Tunnel| t.served && now.since(t.bound_at) < gate;
-        only(&mut all().take(2)).or_else(|| only(&mut all().take(LOOKS).filter(|(_, t)| lately(t))))
+        let lately = || only(&mut all().take(LOOKS).filter(|(_, t)| lately(t)));
+        // What is nobody's goes to a forward's host, if there is one.
+        let forward = || self.rules.static_in(proto, Outside(Endpoint::new(outside, 0))).is_some();
+        only(&mut all().take(2)).or_else(|| if forward() { None } else { lately() })
     }
 
     /// Those who wait for something from a server, save who sent it.
@@ -214,10 +219,8 @@ impl Nat {
         now: Tick,
     ) -> Result<SessionId, DropReason> {
         let leg = self.add_leg(id, Direction::In, (proto, ident, ident), hairpin, unsolicited(proto), now)?;
-        if sure == Sure::Unasked
-            && let Some(s) = self.sessions.get_mut(leg)
-        {
-            s.flags |= flags::UNASKED;
+        if sure == Sure::Unasked {
+            self.mark_unasked(leg);
         }
         let Some(t) = self.vpn.tunnels.get_mut(id) else { return Ok(leg) };
         if t.halves == 0 {
@@ -231,10 +234,12 @@ impl Nat {
         if sure != Sure::Unasked || !t.served {
             t.bound_at = now;
         }
-        let (inside, remote, state) = (t.inside, t.remote, t.state);
+        let (inside, remote, state, legs) = (t.inside, t.remote, t.state, t.legs);
         let waits = t.halves > 0 || t.evidence > 0;
         self.vpn.tunnels.place(id, waits);
-        if state == State::Pending {
+        // A stranger whom nobody answered stays one, whatever it sends.
+        let is_outward = |l| self.sessions.get(l).is_some_and(|s| s.leg_direction() == Some(Direction::Out));
+        if state == State::Pending && (sure != Sure::Unasked || legs.into_iter().any(is_outward)) {
             self.vpn.tunnels.set_state(id, State::Paired);
         }
         // Until it is certain, both directions are looked at one by one.

@@ -128,7 +128,8 @@ pub struct Tunnel {
     pub rebound: bool,
     /// The latest child exchanges: begun by the inside host, and by the remote one.
     pub exchanges: [Exchange; 2],
-    /// SPIs of its IKE security associations, the latest first: initiator's, responder's.
+    /// SPIs of its IKE security associations: initiator's, responder's. What the inside host taught, the latest first;
+    /// the last one is what came from outside.
     pub spis: [(u64, u64); 4],
     gateway: u32,
     /// In the gateway's list; `next` also in the free list.
@@ -211,8 +212,13 @@ impl Tunnel {
     /// Whether an inward leg may be about to come.
     #[must_use]
     pub const fn waits(&self, now: Tick, gate: u32) -> bool {
-        let half = self.halves > 0 && (matches!(self.state, State::Pending) || now.since(self.half_at) < gate);
-        half || self.has_evidence(now, gate)
+        self.has_half(now, gate) || self.has_evidence(now, gate)
+    }
+
+    /// Whether the inside host began lately to send by an identifier that has no counterpart yet.
+    #[must_use]
+    pub const fn has_half(&self, now: Tick, gate: u32) -> bool {
+        self.halves > 0 && (matches!(self.state, State::Pending) || now.since(self.half_at) < gate)
     }
 
     /// Whether a child exchange ended lately whose SPI did not come yet.

@@ -9,27 +9,27 @@ use dataplane::verdict::{DropReason, Event};
 use std::net::Ipv4Addr;
 use testkit::{Frame, IntoEndpoint, Seen, Transport, fragments, protocol, reassemble};
 
-fn esp(from: impl IntoEndpoint, to: impl IntoEndpoint, spi: u32) -> Frame<'static> {
+pub(crate) fn esp(from: impl IntoEndpoint, to: impl IntoEndpoint, spi: u32) -> Frame<'static> {
     Frame::esp(from, to, spi, 1).payload(vec![0x5a; 40])
 }
 
 /// An inside host's ESP leaves by the pool's address, with its SPI.
 #[track_caller]
-fn out(lab: &mut Lab, host: &str, server: &str, spi: u32) {
+pub(crate) fn out(lab: &mut Lab, host: &str, server: &str, spi: u32) {
     let seen = lab.put(INSIDE, esp(host, server, spi)).only(OUTSIDE);
     assert_eq!((seen.source.ip(), seen.spi()), (&addr(P), spi), "{seen}");
 }
 
 /// A server's ESP reaches this host, with its SPI.
 #[track_caller]
-fn back(lab: &mut Lab, server: &str, spi: u32, host: &str) {
+pub(crate) fn back(lab: &mut Lab, server: &str, spi: u32, host: &str) {
     let seen = lab.put(OUTSIDE, esp(server, P, spi)).only(INSIDE);
     assert_eq!((seen.destination.ip(), seen.spi()), (&addr(host), spi), "to the wrong host: {seen}");
 }
 
 /// A pair that is confirmed.
 #[track_caller]
-fn confirmed(lab: &mut Lab, host: &str, server: &str, theirs: u32, ours: u32) {
+pub(crate) fn confirmed(lab: &mut Lab, host: &str, server: &str, theirs: u32, ours: u32) {
     out(lab, host, server, theirs);
     back(lab, server, ours, host);
     out(lab, host, server, theirs);
@@ -45,6 +45,7 @@ fn host(n: u8) -> String {
 }
 
 // Row 77: RFC 3715 §2.2 j; RFC 4303 §2
+
 #[test]
 fn one_client_has_esp_both_ways_and_nothing_but_addresses_changes() {
     let mut lab = Lab::new();
@@ -108,12 +109,14 @@ fn sixteen(evidence: bool, order: impl Fn(u8) -> u8) {
 }
 
 // Row 78: RFC 3715 §2.1 f
+
 #[test]
 fn sixteen_clients_at_once_are_paired_in_the_order_of_their_requests() {
     sixteen(false, |n| n);
 }
 
 // Row 78: child exchanges one after the other, in another order than the ESP
+
 #[test]
 fn sixteen_clients_at_once_are_paired_by_what_ike_shows() {
     sixteen(true, |n| n);
@@ -121,6 +124,7 @@ fn sixteen_clients_at_once_are_paired_by_what_ike_shows() {
 }
 
 // Row 78: RFC 2409 §5.5: Quick Mode's three messages
+
 #[test]
 fn quick_mode_is_evidence_as_well_whichever_side_began_it() {
     for from_inside in [true, false] {
@@ -142,6 +146,7 @@ fn quick_mode_is_evidence_as_well_whichever_side_began_it() {
 }
 
 // PASSTHROUGH 5.4, 3
+
 #[test]
 fn evidence_during_the_hold_decides_and_held_packets_stay_in_order() {
     let mut lab = Lab::new();
@@ -167,9 +172,11 @@ fn evidence_during_the_hold_decides_and_held_packets_stay_in_order() {
 }
 
 // PASSTHROUGH 5.4, 3: the hold is short and narrow
+
 #[test]
 fn few_packets_of_a_server_may_wait_and_the_others_are_counted() {
-    let mut lab = Lab::new();
+    // Which of a burst are first is by chance.
+    let mut lab = Lab::new().off_the_record();
     out(&mut lab, A, X, 0x1000);
     out(&mut lab, B, X, 0x2000);
     let o = lab.put_all(OUTSIDE, (0..44).map(|n| esp(X, P, 0x9000 + n % 2)));
@@ -181,6 +188,7 @@ fn few_packets_of_a_server_may_wait_and_the_others_are_counted() {
 }
 
 // PASSTHROUGH 5.4, 4
+
 #[test]
 fn a_wrong_pairing_is_mended_when_the_other_client_sends_again() {
     let mut lab = Lab::new();
@@ -203,6 +211,7 @@ fn a_wrong_pairing_is_mended_when_the_other_client_sends_again() {
 }
 
 // Row 79: RFC 3715 §2.1 f
+
 #[test]
 fn an_inbound_spi_that_two_clients_chose_stays_with_the_first() {
     let mut lab = Lab::new();
@@ -220,6 +229,7 @@ fn an_inbound_spi_that_two_clients_chose_stays_with_the_first() {
 }
 
 // Row 80: RFC 4303 §2.1, RFC 7296 §2.8
+
 #[test]
 fn both_ends_may_rekey_each_second_without_a_loss() {
     let mut lab = Lab::new();
@@ -252,6 +262,7 @@ fn both_ends_may_rekey_each_second_without_a_loss() {
 }
 
 // Row 81: RFC 4303 §2.1
+
 #[test]
 fn what_nobody_asked_for_and_reserved_spis_are_dropped_and_leave_nothing() {
     let mut lab = Lab::new();
@@ -268,6 +279,7 @@ fn what_nobody_asked_for_and_reserved_spis_are_dropped_and_leave_nothing() {
 }
 
 // Row 82: RFC 5508 REQ-3, REQ-4: an error quotes what left
+
 #[test]
 fn errors_about_esp_reach_the_host_that_sent_it_and_quote_what_it_sent() {
     let mut lab = Lab::new();
@@ -291,6 +303,7 @@ fn errors_about_esp_reach_the_host_that_sent_it_and_quote_what_it_sent() {
 }
 
 // Row 84: fragments of ESP
+
 #[test]
 fn esp_passes_in_fragments_both_ways_in_any_order() {
     let mut lab = Lab::new();
@@ -309,6 +322,7 @@ fn esp_passes_in_fragments_both_ways_in_any_order() {
 }
 
 // PASSTHROUGH 5.4, 9
+
 #[test]
 fn what_is_not_answered_lives_30_s_and_what_is_settled_an_hour_unless_told_otherwise() {
     for (pending, settled) in [(30, 3600), (5, 100)] {
@@ -352,11 +366,12 @@ fn limits_refuse_one_more_and_disturb_nobody_else() {
     confirmed(&mut lab, A, N, 0x1000, 0x9000);
 }
 
-fn strict() -> Lab {
+pub(crate) fn strict() -> Lab {
     Lab::with(|p| p.passthrough.pairing = Pairing::Strict)
 }
 
 // PASSTHROUGH 5.4, 5
+
 #[test]
 fn with_strict_pairing_others_wait_until_the_first_is_paired_or_the_gate_is_over() {
     let mut lab = strict();
@@ -381,26 +396,9 @@ fn with_strict_pairing_others_wait_until_the_first_is_paired_or_the_gate_is_over
 const C_INSIDE: &str = "192.168.50.30";
 
 // One that never gets an answer may not keep the others out for good
-#[test]
-fn with_strict_pairing_nobody_keeps_the_gate_by_trying_again_and_again() {
-    let mut lab = strict();
-    out(&mut lab, A, X, 0x1000);
-    let mut waited = 0;
-    let passed = loop {
-        // A's new SPI is always a little earlier.
-        lab.put(INSIDE, esp(A, X, 0x1001 + waited));
-        if lab.put(INSIDE, esp(B, X, 0x2000)).drops.is_empty() {
-            break waited;
-        }
-        waited += 1;
-        assert!(waited < 100, "B starves");
-        lab.wait(S);
-    };
-    assert!(passed <= 32, "after {passed} s");
-}
 
 /// An IPsec server inside, at B.
-fn serving() -> Vec<Forward> {
+pub(crate) fn serving() -> Vec<Forward> {
     let forward =
         |proto, port| Forward { proto, outside: addr(P), ports: port..=port, inside: addr(B), inside_port: port };
     vec![forward(Proto::ESP, 0), forward(Proto::UDP, 500), forward(Proto::UDP, 4500)]
@@ -425,6 +423,7 @@ fn an_ipsec_server_inside_serves_the_outside_while_inside_clients_use_others() {
 }
 
 // A remote host that one inside host uses as a server is a client of the inside server
+
 #[test]
 fn evidence_by_a_forward_counts_before_the_first_esp() {
     let mut lab = Lab::with(|p| p.forwards = serving());
@@ -471,101 +470,19 @@ fn a_one_to_one_host_gets_esp_where_its_firewall_allows_it() {
 }
 
 // A spoofer who knows the server's address
-#[test]
-fn a_flood_of_made_up_spis_does_not_push_out_a_pair() {
-    let mut lab = Lab::new();
-    confirmed(&mut lab, A, X, 0x1000, 0x9000);
-    for n in 0..300 {
-        lab.put(OUTSIDE, esp(X, P, 0x10_0000 + n));
-    }
-    assert!(lab.sessions() <= dataplane::passthrough::tunnel::LEGS);
-    // With a second client, an SPI that was forgotten would be nobody's.
-    confirmed(&mut lab, B, X, 0x2000, 0xa000);
-    back(&mut lab, X, 0x9000, A);
-    for n in 0..300 {
-        lab.put(OUTSIDE, esp(X, P, 0x20_0000 + n));
-    }
-    back(&mut lab, X, 0x9000, A);
-    back(&mut lab, X, 0xa000, B);
-}
 
 // A spoofer's requests must not hide the client's own exchange
-#[test]
-fn a_forged_request_does_not_hide_an_exchange() {
-    let mut lab = Lab::new();
-    out(&mut lab, A, X, 0x1000);
-    out(&mut lab, B, X, 0x2000);
-    let port = says(&mut lab, B, X, &message((1, 2), CHILD, 8, 5)).source.port();
-    hears(&mut lab, B, X, port, &message((6, 7), CHILD, 0, 99));
-    hears(&mut lab, B, X, port, &message((1, 2), CHILD, RESPONSE, 5));
-    back(&mut lab, X, 0x9000, B);
-}
 
 // A made-up SPI that came first must not leave the client without an answer
-#[test]
-fn a_made_up_spi_during_the_set_up_does_not_keep_the_real_one_out() {
-    let mut lab = Lab::new();
-    confirmed(&mut lab, A, X, 0x1000, 0x9000);
-    lab.wait(60 * S);
-    out(&mut lab, B, X, 0x2000);
-    lab.put(OUTSIDE, esp(X, P, 0x66_6666));
-    back(&mut lab, X, 0x9100, B);
-    out(&mut lab, B, X, 0x2000);
-    back(&mut lab, X, 0x9000, A);
-}
 
 // A spoofer's identifiers do not stand for the host's own rekeys
-#[test]
-fn made_up_spis_do_not_keep_a_client_from_waiting_for_its_rekey() {
-    let mut lab = Lab::new();
-    confirmed(&mut lab, A, X, 0x1000, 0x9000);
-    for n in 0..20 {
-        lab.put(OUTSIDE, esp(X, P, 0x10_0000 + n));
-    }
-    lab.wait(31 * S);
-    confirmed(&mut lab, B, X, 0x2000, 0xa000);
-    out(&mut lab, A, X, 0x1001);
-    back(&mut lab, X, 0x9001, A);
-}
 
 // From outside nobody closes the gate to inside hosts
-#[test]
-fn with_strict_pairing_forged_exchanges_keep_nobody_waiting() {
-    let mut lab = strict();
-    let port = says(&mut lab, A, X, &message((1, 2), 34, 8, 0)).source.port();
-    hears(&mut lab, A, X, port, &message((1, 2), CHILD, 0, 7));
-    out(&mut lab, B, X, 0x2000);
-}
 
 // RFC 7296 §2.8.1: both ends rekey at the same time, with the same message identifier
-#[test]
-fn exchanges_of_both_sides_at_once_are_both_evidence() {
-    let mut lab = Lab::new();
-    out(&mut lab, A, X, 0x1000);
-    let port = says(&mut lab, B, X, &message((1, 2), CHILD, 8, 2)).source.port();
-    hears(&mut lab, B, X, port, &message((1, 2), CHILD, 0, 2));
-    says(&mut lab, B, X, &message((1, 2), CHILD, 8 | RESPONSE, 2));
-    hears(&mut lab, B, X, port, &message((1, 2), CHILD, RESPONSE, 2));
-    for spi in [0x9000, 0x9001] {
-        back(&mut lab, X, spi, B);
-    }
-    back(&mut lab, X, 0x9002, A);
-}
 
 // Row 81: nobody outside makes the box keep anything, and the pending of one server are not another's
-#[test]
-fn a_flood_from_outside_leaves_no_state_and_disturbs_no_set_up() {
-    let mut lab = Lab::new();
-    for n in 0..500 {
-        lab.put(OUTSIDE, esp(Y, P, 0x1000 + n)).dropped(DropReason::EspUnsolicited);
-    }
-    assert_eq!((lab.sessions(), lab.vpn().len()), (0, 0));
-    out(&mut lab, A, X, 0x1000);
-    out(&mut lab, B, X, 0x2000);
-    let o = lab.put_all(OUTSIDE, (0..200).map(|n| esp(X, P, 0x9000 + n)));
-    assert!(o.is_silent());
-    // What waits is bounded, and a client of another server does not notice.
-    confirmed(&mut lab, A, Y, 0x3000, 0xa000);
-    lab.wait(200);
-    assert!(lab.sessions() <= 2 * dataplane::passthrough::tunnel::LEGS, "{}", lab.sessions());
-}
+
+// A forward's host is called by anybody; what a spoofer makes up in a client's name does not push out the client
+
+// What lapsed makes nobody wait again

@@ -133,13 +133,19 @@ fn forged_spis_do_not_push_out_what_clients_taught() {
     let mut lab = keeping();
     begin(&mut lab, A, 10, 11);
     begin(&mut lab, B, 20, 21);
+    // The client has rekeyed twice, and begins once more.
+    says(&mut lab, A, X, &message((12, 13), 37, 8, 0));
+    says(&mut lab, B, X, &message((22, 0), SA_INIT, 8, 0));
     for n in 0..100 {
+        lab.put(OUTSIDE, Frame::udp((X, 500), (P, 500)).payload(message((22, 7000 + n), SA_INIT, RESPONSE, 0)));
         lab.put(OUTSIDE, Frame::udp((X, 500), (P, 500)).payload(message((1000 + n, n), SA_INIT, 0, 0)));
         // The responder's SPI of one host with the initiator's of the other.
         lab.put(OUTSIDE, Frame::udp((X, 500), (P, 500)).payload(message((10, 5000 + n), SA_INIT, 0, 0)));
     }
     hears(&mut lab, A, X, 500, &message((10, 11), CHILD, 0, 0));
     hears(&mut lab, B, X, 500, &message((20, 21), CHILD, 0, 0));
+    hears(&mut lab, A, X, 500, &message((12, 13), CHILD, 0, 0));
+    hears(&mut lab, B, X, 500, &message((22, 23), SA_INIT, RESPONSE, 0));
 }
 
 // Row 84: fragments of inbound IKE where the port is kept; the later ones show no SPI

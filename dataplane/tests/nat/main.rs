@@ -7,6 +7,7 @@
 //! Rows are those of docs/rfc-compliance.md.
 
 mod esp;
+mod esp_hostile;
 mod filtering;
 mod forwards;
 mod fragments;

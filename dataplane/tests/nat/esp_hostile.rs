@@ -1,0 +1,155 @@
+//! ESP, the hostile and the unlucky: those outside who send in a server's name, those inside who want more than their
+//! share, and exchanges that cross or come to nothing.
+
+use crate::esp::{back, confirmed, esp, out, serving, strict};
+use crate::ike::{CHILD, RESPONSE, child, hears, message, says};
+use crate::lab::*;
+use dataplane::verdict::{DropReason, Event};
+
+#[test]
+fn with_strict_pairing_nobody_keeps_the_gate_by_trying_again_and_again() {
+    let mut lab = strict();
+    out(&mut lab, A, X, 0x1000);
+    let mut waited = 0;
+    let passed = loop {
+        // A's new SPI is always a little earlier.
+        lab.put(INSIDE, esp(A, X, 0x1001 + waited));
+        if lab.put(INSIDE, esp(B, X, 0x2000)).drops.is_empty() {
+            break waited;
+        }
+        waited += 1;
+        assert!(waited < 100, "B starves");
+        lab.wait(S);
+    };
+    assert!(passed <= 32, "after {passed} s");
+}
+
+#[test]
+fn a_flood_of_made_up_spis_does_not_push_out_a_pair() {
+    let mut lab = Lab::new();
+    confirmed(&mut lab, A, X, 0x1000, 0x9000);
+    for n in 0..300 {
+        lab.put(OUTSIDE, esp(X, P, 0x10_0000 + n));
+    }
+    assert!(lab.sessions() <= dataplane::passthrough::tunnel::LEGS);
+    // With a second client, an SPI that was forgotten would be nobody's.
+    confirmed(&mut lab, B, X, 0x2000, 0xa000);
+    back(&mut lab, X, 0x9000, A);
+    for n in 0..300 {
+        lab.put(OUTSIDE, esp(X, P, 0x20_0000 + n));
+    }
+    back(&mut lab, X, 0x9000, A);
+    back(&mut lab, X, 0xa000, B);
+}
+
+#[test]
+fn a_forged_request_does_not_hide_an_exchange() {
+    let mut lab = Lab::new();
+    out(&mut lab, A, X, 0x1000);
+    out(&mut lab, B, X, 0x2000);
+    let port = says(&mut lab, B, X, &message((1, 2), CHILD, 8, 5)).source.port();
+    hears(&mut lab, B, X, port, &message((6, 7), CHILD, 0, 99));
+    hears(&mut lab, B, X, port, &message((1, 2), CHILD, RESPONSE, 5));
+    back(&mut lab, X, 0x9000, B);
+}
+
+#[test]
+fn a_made_up_spi_during_the_set_up_does_not_keep_the_real_one_out() {
+    let mut lab = Lab::new();
+    confirmed(&mut lab, A, X, 0x1000, 0x9000);
+    lab.wait(60 * S);
+    out(&mut lab, B, X, 0x2000);
+    lab.put(OUTSIDE, esp(X, P, 0x66_6666));
+    back(&mut lab, X, 0x9100, B);
+    out(&mut lab, B, X, 0x2000);
+    back(&mut lab, X, 0x9000, A);
+}
+
+#[test]
+fn made_up_spis_do_not_keep_a_client_from_waiting_for_its_rekey() {
+    let mut lab = Lab::new();
+    confirmed(&mut lab, A, X, 0x1000, 0x9000);
+    for n in 0..20 {
+        lab.put(OUTSIDE, esp(X, P, 0x10_0000 + n));
+    }
+    lab.wait(31 * S);
+    confirmed(&mut lab, B, X, 0x2000, 0xa000);
+    out(&mut lab, A, X, 0x1001);
+    back(&mut lab, X, 0x9001, A);
+}
+
+#[test]
+fn with_strict_pairing_forged_exchanges_keep_nobody_waiting() {
+    let mut lab = strict();
+    let port = says(&mut lab, A, X, &message((1, 2), 34, 8, 0)).source.port();
+    hears(&mut lab, A, X, port, &message((1, 2), CHILD, 0, 7));
+    out(&mut lab, B, X, 0x2000);
+}
+
+#[test]
+fn exchanges_of_both_sides_at_once_are_both_evidence() {
+    let mut lab = Lab::new();
+    out(&mut lab, A, X, 0x1000);
+    let port = says(&mut lab, B, X, &message((1, 2), CHILD, 8, 2)).source.port();
+    hears(&mut lab, B, X, port, &message((1, 2), CHILD, 0, 2));
+    says(&mut lab, B, X, &message((1, 2), CHILD, 8 | RESPONSE, 2));
+    hears(&mut lab, B, X, port, &message((1, 2), CHILD, RESPONSE, 2));
+    for spi in [0x9000, 0x9001] {
+        back(&mut lab, X, spi, B);
+    }
+    back(&mut lab, X, 0x9002, A);
+}
+
+#[test]
+fn a_flood_from_outside_leaves_no_state_and_disturbs_no_set_up() {
+    // Which of a burst are first is by chance.
+    let mut lab = Lab::new().off_the_record();
+    for n in 0..500 {
+        lab.put(OUTSIDE, esp(Y, P, 0x1000 + n)).dropped(DropReason::EspUnsolicited);
+    }
+    assert_eq!((lab.sessions(), lab.vpn().len()), (0, 0));
+    out(&mut lab, A, X, 0x1000);
+    out(&mut lab, B, X, 0x2000);
+    let o = lab.put_all(OUTSIDE, (0..200).map(|n| esp(X, P, 0x9000 + n)));
+    assert!(o.is_silent());
+    // What waits is bounded, and a client of another server does not notice.
+    confirmed(&mut lab, A, Y, 0x3000, 0xa000);
+    lab.wait(200);
+    assert!(lab.sessions() <= 2 * dataplane::passthrough::tunnel::LEGS, "{}", lab.sessions());
+}
+
+#[test]
+fn a_flood_by_a_forward_pushes_out_no_pair_of_its_host() {
+    let mut lab = Lab::with(|p| p.forwards = serving());
+    back(&mut lab, X, 0x9100, B);
+    out(&mut lab, B, X, 0x2000);
+    confirmed(&mut lab, A, X, 0x1000, 0x9000);
+    hears(&mut lab, B, X, 500, &message((1, 2), CHILD, 8, 9));
+    says(&mut lab, B, X, &message((1, 2), CHILD, RESPONSE, 9));
+    back(&mut lab, X, 0x9300, B);
+    out(&mut lab, B, X, 0x2000);
+    for n in 0..300 {
+        let o = lab.put(OUTSIDE, esp(X, P, 0x10_0000 + n));
+        assert_eq!(o.at(INSIDE)[0].destination.ip(), &addr(B), "a stranger's is the forward's");
+    }
+    for (spi, host) in [(0x9300, B), (0x9000, A)] {
+        let before = lab.events(Event::SessionsOpened);
+        back(&mut lab, X, spi, host);
+        assert_eq!(lab.events(Event::SessionsOpened), before, "it was still known");
+    }
+}
+
+#[test]
+fn a_rekey_that_came_to_nothing_does_not_wait_beside_the_next_one() {
+    let mut lab = Lab::new();
+    confirmed(&mut lab, A, X, 0x1000, 0x9000);
+    confirmed(&mut lab, B, X, 0x2000, 0xa000);
+    child(&mut lab, A, X, 1);
+    out(&mut lab, A, X, 0x1001);
+    lab.wait(40 * S);
+    child(&mut lab, A, X, 2);
+    out(&mut lab, A, X, 0x1002);
+    back(&mut lab, X, 0x9002, A);
+    out(&mut lab, B, X, 0x2001);
+    back(&mut lab, X, 0xa001, B);
+}
