@@ -344,7 +344,8 @@ impl Nat {
         let Key { src, dst, ident, proto } = meta.key;
         let outside = self.tunnel_address(proto, src)?;
         let taken = self.vpn.tunnels.of_gateway(proto, dst, outside).any(|(_, t)| t.inside != src);
-        if taken {
+        // By its own outside address the packet would come back to its sender.
+        if taken || dst == outside {
             return Err(DropReason::ProtocolTaken);
         }
         let ends = (src, outside, dst);

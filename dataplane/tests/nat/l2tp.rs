@@ -510,3 +510,39 @@ fn strangers_that_the_lcce_inside_does_not_answer_do_not_stay() {
     assert_eq!(lab.vpn().iter().map(|r| r.remote).collect::<Vec<_>>(), [addr(X)]);
     lab.back(control(X, P, 2, 6, &[]));
 }
+
+// Row 87: a forged end, or an earlier connection's that was sent again, is mended by the next Hello
+#[test]
+fn a_tunnel_whose_inside_host_goes_on_is_not_ended_by_a_stray_stopccn() {
+    let mut lab = Lab::new();
+    connect(&mut lab, A, 1, 0x101);
+    session(&mut lab, A, [1, 0x101], [0x11, 0x21]);
+    carries(&mut lab, A, [0x11, 0x21]);
+    lab.back(control(X, P, 1, STOPCCN, &[]));
+    lab.wait_quietly(40 * S);
+    lab.out(control(A, X, 0x101, 6, &[]));
+    lab.wait_quietly(100 * S);
+    carries(&mut lab, A, [0x11, 0x21]);
+    carries(&mut lab, A, [0x11, 0x21]);
+    assert_eq!(lab.vpn()[0].state, State::Confirmed);
+}
+
+// Rows 10, 87: an inside client of an LCCE inside, by the outside address
+#[test]
+fn a_client_inside_reaches_the_lcce_inside_by_its_outside_address() {
+    let forward = Forward { proto: Proto::L2TP, outside: addr(P), ports: 0..=0, inside: addr(B), inside_port: 0 };
+    let mut lab = Lab::with(|p| p.forwards = vec![forward]);
+    let to = |lab: &mut Lab, host: &str, frame: Frame<'static>| {
+        let seen = lab.put(INSIDE, frame).only(INSIDE);
+        assert_eq!(seen.path(), format!("{P} -> {host}"));
+    };
+    to(&mut lab, B, control(A, P, 0, SCCRQ, &[(CCID, 1)]));
+    to(&mut lab, A, control(B, P, 1, SCCRP, &[(CCID, 2)]));
+    to(&mut lab, B, control(A, P, 2, SCCCN, &[]));
+    to(&mut lab, B, control(A, P, 2, ICRQ, &[(SESSION, 0x11)]));
+    to(&mut lab, A, control(B, P, 1, ICRP, &[(SESSION, 0x21)]));
+    for _ in 0..3 {
+        to(&mut lab, B, data(A, P, 0x21));
+        to(&mut lab, A, data(B, P, 0x11));
+    }
+}

@@ -58,6 +58,16 @@ fn ah_is_dropped_for_its_own_reason_and_each_pair_told_of_once() {
     assert_eq!((lab.events(Event::AhPairs), lab.sessions()), (3, 0));
 }
 
+// Rows 83, 88: with IPsec off it is that switch's to say
+#[test]
+fn ah_counts_as_ipsec_where_that_is_off() {
+    let mut lab = Lab::with(|p| p.passthrough.ipsec = dataplane::policy::Switch::Off);
+    for (port, from, to) in [(INSIDE, A, X), (OUTSIDE, X, P)] {
+        lab.put(port, Frame::ip(protocol::AH, from, to).payload(vec![4; 40])).dropped(DropReason::IpsecOff);
+    }
+    assert!(lab.notices().is_empty());
+}
+
 // Row 83: no stranger makes the operator read
 #[test]
 fn a_flood_of_ah_from_outside_tells_nothing() {
@@ -162,6 +172,28 @@ fn a_forward_of_gre_leads_to_its_host_and_leaves_pptp_alone() {
     lab.put(OUTSIDE, Frame::gre(X, P, 0)).dropped(DropReason::GreNoCall);
     lab.put(OUTSIDE, packet(SCTP, X, P)).dropped(DropReason::Protocol);
     assert!(lab.vpn().iter().all(|r| (r.kind, r.inside) == (Kind::Other(Proto::GRE), addr(B))));
+}
+
+// Row 10: where caller and called have one outside address, nothing tells their packets apart; with two they meet
+#[test]
+fn a_forward_of_gre_is_reached_from_inside_by_an_address_of_another_host() {
+    let second = "203.0.113.3";
+    let forward =
+        |outside| Forward { proto: Proto::GRE, outside: addr(outside), ports: 0..=0, inside: addr(B), inside_port: 0 };
+    let mut lab = Lab::with(|p| p.forwards = vec![forward(P)]);
+    lab.put(INSIDE, packet(protocol::GRE, A, P)).dropped(DropReason::ProtocolTaken);
+    assert_eq!(lab.vpn().len(), 0);
+    let mut lab = Lab::with(|p| {
+        p.ports[OUTSIDE.index()].addresses.push((addr(second), dataplane::policy::Net::of(addr(second), 24)));
+        p.forwards = vec![forward(second)];
+    });
+    for _ in 0..3 {
+        for (from, by, to) in [(A, second, B), (B, P, A)] {
+            let seen = lab.put(INSIDE, packet(protocol::GRE, from, by)).only(INSIDE);
+            assert_eq!(seen.destination.ip().to_string(), to, "{seen}");
+            assert_eq!(seen.payload, bytes(protocol::GRE));
+        }
+    }
 }
 
 // Row 82: RFC 5508 REQ-4; the path MTU of 6in4 is found by such
