@@ -120,5 +120,82 @@ fn open_sessions(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(parts, parse, translate, look_up, open_sessions);
+const HOSTS: u32 = 1024;
+const CALLS: u16 = 32;
+const POOL: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 32);
+
+fn host(n: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(0x0a00_0100 + n)
+}
+
+/// A worker at rest whose inside hosts' Ethernet addresses are known.
+fn settled(rules: &Arc<Rules>) -> Worker<Memory> {
+    Worker::new(Memory::joined(1, 2, 64).remove(0), WorkerId(0), Arc::clone(rules), Arc::default(), Tick(0))
+}
+
+/// Frames by port, each followed by a turn, as an answer needs what it answers.
+fn play(worker: &mut Worker<Memory>, frames: &[(PortId, Vec<u8>)]) {
+    for (port, frame) in frames {
+        worker.io().arrive(*port, frame);
+        worker.poll(Tick(1));
+    }
+}
+
+/// The slow path of tunnels: an ESP pair until it is settled, a PPTP call from its request to its reply.
+fn open_tunnels(c: &mut Criterion) {
+    let mut p = policy(1 << 14);
+    p.pool = vec![POOL..=POOL];
+    p.neighbours.extend((0..HOSTS).map(|n| StaticNeighbour {
+        port: PortId(0),
+        addr: host(n),
+        mac: Mac([2, 0, 0, 0, 0, 8]),
+    }));
+    let rules = Arc::new(Rules::new(p, 1));
+    let to = |frame: testkit::Frame<'_>| frame.destination_mac(BOX_MAC.0).df().build();
+    let esp: Vec<_> = (0..HOSTS)
+        .flat_map(|n| {
+            let out = to(testkit::Frame::esp(host(n), SERVER, 0x1000 + n, 1));
+            let back = to(testkit::Frame::esp(SERVER, POOL, 0x9000 + n, 1));
+            [(PortId(0), out.clone()), (PortId(1), back), (PortId(0), out)]
+        })
+        .collect();
+    let mut pptp = Vec::new();
+    for n in 0..HOSTS / u32::from(CALLS) {
+        let (inside, outside) = ((host(n), 20_000 + n as u16), (POOL, 20_000 + n as u16));
+        let out = testkit::Frame::tcp(inside, (SERVER, 1723));
+        let back = testkit::Frame::tcp((SERVER, 1723), outside);
+        use testkit::{ACK, SYN};
+        pptp.push((PortId(0), to(out.clone().flags(SYN).seq(1000).ack(0))));
+        pptp.push((PortId(1), to(back.clone().flags(SYN | ACK).seq(5000).ack(1001))));
+        let (mut seq, mut ack) = (1001, 5001);
+        for call in 0..CALLS {
+            let request = testkit::pptp::incoming_call_request(100 + call);
+            let reply = testkit::pptp::incoming_call_reply(call, 100 + call, 1);
+            let lengths = (request.len() as u32, reply.len() as u32);
+            pptp.push((PortId(1), to(back.clone().seq(ack).ack(seq).payload(request))));
+            ack += lengths.0;
+            pptp.push((PortId(0), to(out.clone().seq(seq).ack(ack).payload(reply))));
+            seq += lengths.1;
+        }
+    }
+    let mut group = c.benchmark_group("cold");
+    group.throughput(Throughput::Elements(u64::from(HOSTS)));
+    group.sample_size(20);
+    for (name, frames) in [("pair 1 Ki ESP tunnels", esp), ("make 1 Ki PPTP calls", pptp)] {
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || settled(&rules),
+                |mut worker| {
+                    play(&mut worker, &frames);
+                    assert_eq!(worker.nat().tunnels(Tick(1)).count(), HOSTS as usize);
+                    worker
+                },
+                BatchSize::LargeInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(parts, parse, translate, look_up, open_sessions, open_tunnels);
 criterion_main!(parts);
