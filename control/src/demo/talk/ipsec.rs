@@ -3,7 +3,7 @@
 //!
 //! Clients of one gateway set up one after the other, as chance has it in life: each waits until no other one waits for
 //! the gateway's unseen SPI. When several do in the same moment, nothing tells the router whose it is
-//! [RFC 3715 §2.1 f], and with `esp_pairing = "order"` two clients can get each other's for good; so the demo does not play
+//! [RFC 3715 §2.1 f], and with `esp_pairing = "parallel"` two clients can get each other's for good; so the demo does not play
 //! it unless it is told to ([`World::hasty`]). Where others wait all the same, a packet may come to the wrong client, which
 //! drops it, and the tunnel must come up in the end ([`crate::demo::rivals`]).
 
