@@ -79,11 +79,16 @@ impl Nat {
         let kind = kind_of(proto);
         let outside = self.tunnel_address(proto, src)?;
         let known = self.vpn.tunnels.find(kind, src, outside, dst);
-        if kind == Kind::Esp {
+        let gate = self.rules.policy.passthrough.gate;
+        // Its inward one came before it, so it waits for nothing. One that came long ago and that nothing answered was
+        // nobody's; it must not stand for what is still to come.
+        let is_matched = |t: &Tunnel| t.ahead > 0 && now.since(t.ahead_at) < gate;
+        let matched = known.and_then(|id| self.vpn.tunnels.get(id)).is_some_and(is_matched);
+        if kind == Kind::Esp && !matched {
             self.pass_gate(known, outside, dst, now)?;
         }
         let id = self.tunnel(kind, (src, outside, dst), Direction::Out, now)?;
-        if kind == Kind::Esp {
+        if kind == Kind::Esp && !matched {
             self.take_gate(id, now);
         }
         let leg = match self.add_leg(id, Direction::Out, (proto, ident, ident), hairpin, DropReason::Clash, now) {
@@ -98,9 +103,7 @@ impl Nat {
         let Some(t) = self.vpn.tunnels.get_mut(id) else { return Ok(leg) };
         t.sent_at = now;
         let confirmed = t.state == State::Confirmed;
-        let gate = self.rules.policy.passthrough.gate;
-        // One that came long ago and that nothing answered was nobody's; it must not stand for what is still to come.
-        if t.ahead > 0 && now.since(t.ahead_at) < gate {
+        if matched {
             t.ahead -= 1;
         } else {
             // What lapsed counts no more.

@@ -395,7 +395,17 @@ fn with_strict_pairing_others_wait_until_the_first_is_paired_or_the_gate_is_over
 
 const C_INSIDE: &str = "192.168.50.30";
 
-// One that never gets an answer may not keep the others out for good
+// A gateway may be the first to use the new keys: what its client answers is no beginning
+#[test]
+fn with_strict_pairing_a_client_whose_gateway_spoke_first_keeps_nobody_waiting() {
+    let mut lab = strict();
+    for (n, host) in (0u32..).zip([A, B, A, B]) {
+        child(&mut lab, host, X, 5 + n);
+        back(&mut lab, X, 0x9000 + n, host);
+        out(&mut lab, host, X, 0x1000 + n);
+    }
+    assert_eq!(lab.events(Event::EspAmbiguous), 0);
+}
 
 /// An IPsec server inside, at B.
 pub(crate) fn serving() -> Vec<Forward> {
