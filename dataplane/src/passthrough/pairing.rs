@@ -8,8 +8,9 @@
 //! 1. one waits, or nobody does and the server has one inside host here, or one that got what it waited for within the
 //!    gate (which a forger may have sent): its;
 //! 2. several wait, one has evidence: its;
-//! 3. otherwise the packet is held for a moment, as evidence may come; then, by order: those with evidence and a half,
-//!    oldest half first; evidence alone, the latest first; rekeys; the others, oldest first. Counted, and told.
+//! 3. otherwise the packet is held for a moment, as evidence may come; then, by order: those with evidence, whose exchange
+//!    ended or who sent first; older evidence without a half, the latest first; rekeys; the others, oldest first. Counted,
+//!    and told.
 //!
 //! A wrong choice shows: the host that got it stays silent while another one that waits sends again. Then the leg moves,
 //! once. When the host has sent after it got something, the tunnel is confirmed, and its legs take the fast path.
@@ -31,6 +32,9 @@ use std::net::Ipv4Addr;
 
 /// Tunnels that a search looks at.
 const LOOKS: usize = 256;
+
+/// A gateway uses new keys within this, if it is to be the first to use them.
+const STALE_MS: u32 = 2_000;
 
 /// With strict pairing: how long one whose time is over lets those go first that it kept waiting. IKE's and ESP's users
 /// try again within that.
@@ -338,10 +342,15 @@ impl Nat {
 
 /// The order in which an unseen identifier is given: rank, and within it what is smaller goes first.
 const fn rank(t: &Tunnel, evident: bool, now: Tick) -> (u8, u32) {
+    let (half, evidence) = (now.since(t.half_at), now.since(t.evidence_at));
     match (evident, t.halves > 0) {
-        (true, true) => (0, u32::MAX - now.since(t.half_at)),
-        (true, false) => (1, now.since(t.evidence_at)),
-        (false, _) if matches!(t.state, State::Confirmed) => (2, u32::MAX - now.since(t.half_at)),
-        (false, _) => (3, u32::MAX - now.since(t.half_at)),
+        // Whose set-up ended first, or who sent first, is served first.
+        (true, true) if evidence < STALE_MS && evidence > half => (0, u32::MAX - evidence),
+        (true, true) => (0, u32::MAX - half),
+        (true, false) if evidence < STALE_MS => (0, u32::MAX - evidence),
+        // An exchange that made no ESP looks the same [RFC 7296 §2.18], so what is older is believed less.
+        (true, false) => (1, evidence),
+        (false, _) if matches!(t.state, State::Confirmed) => (2, u32::MAX - half),
+        (false, _) => (3, u32::MAX - half),
     }
 }
