@@ -329,7 +329,8 @@ counters! {
     /// PPTP servers that answered "a channel exists already": they allow one client address one connection, and several
     /// of your clients share theirs.
     PptpChannelExists = "pptp_channel_exists",
-    /// Inbound SPIs given to one of several inside hosts that waited, by order. Wrong ones are noticed and mended.
+    /// Inbound SPIs given to one of several inside hosts that waited, by order. A wrong one is noticed only while its host
+    /// stays silent. If tunnels do not come up, use NAT-T or `esp_pairing = "strict"`.
     EspAmbiguous = "esp_ambiguous",
     /// Inbound SPIs that were given to the wrong inside host, and then to the right one.
     EspRebound = "esp_rebound",

@@ -66,6 +66,7 @@ impl Nat {
         let ended = before < last && step == last;
         if let Some(e) = t.exchanges.get_mut(begun_by).filter(|_| step > 0) {
             *e = Exchange { step, ..message };
+            t.exchange_at = now;
         }
         if ended {
             // What lapsed counts no more.

@@ -44,18 +44,14 @@ impl Nat {
             Proto::AH => Err(DropReason::Ah),
             Proto::L2TP | Proto::L2TP_CONTROL => by(p.l2tp, DropReason::L2tpOff),
             // A later fragment does not show its version.
-            Proto::GRE if meta.key.is_pptp() || (meta.class == Class::LaterFragment && !self.names(Proto::GRE)) => {
+            Proto::GRE
+                if meta.key.is_pptp() || (meta.class == Class::LaterFragment && !self.rules.names(Proto::GRE)) =>
+            {
                 by(p.pptp, DropReason::PptpOff)
             }
-            proto if self.names(proto) => Ok(()),
+            proto if self.rules.names(proto) => Ok(()),
             _ => Err(DropReason::Protocol),
         }
-    }
-
-    /// Whether a protocol without identifiers passes: the operator named it, or forwards it.
-    fn names(&self, proto: Proto) -> bool {
-        self.rules.policy.passthrough.other.contains(&proto.0)
-            || self.rules.policy.forwards.iter().any(|f| f.proto == proto)
     }
 
     /// The outside address of an inside host's tunnels: its own, its forward's, or the one that its ports are at.
@@ -305,7 +301,7 @@ impl Nat {
         for _ in 0..LOOKS.min(self.vpn.tunnels.len()) {
             let Some(id) = self.vpn.tunnels.look() else { continue };
             let gate = self.rules.policy.passthrough.gate;
-            if self.vpn.tunnels.get(id).is_some_and(|t| t.legs().next().is_none() && !t.waits(now, gate)) {
+            if self.vpn.tunnels.get(id).is_some_and(|t| t.legs().next().is_none() && !t.is_wanted(now, gate)) {
                 self.end_tunnel(id);
             }
         }

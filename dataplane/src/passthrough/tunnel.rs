@@ -128,6 +128,8 @@ pub struct Tunnel {
     pub rebound: bool,
     /// The latest child exchanges: begun by the inside host, and by the remote one.
     pub exchanges: [Exchange; 2],
+    /// When one of them went on last.
+    pub exchange_at: Tick,
     /// SPIs of its IKE security associations: initiator's, responder's. What the inside host taught, the latest first;
     /// the last one is what came from outside.
     pub spis: [(u64, u64); 4],
@@ -166,6 +168,7 @@ impl Tunnel {
         served: false,
         rebound: false,
         exchanges: [Exchange { initiator: 0, message: 0, kind: 0, step: 0 }; 2],
+        exchange_at: Tick(0),
         spis: [(0, 0); 4],
         gateway: NONE,
         next: NONE,
@@ -207,6 +210,14 @@ impl Tunnel {
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.legs.iter().any(|l| l.0 == NONE)
+    }
+
+    /// Whether it is wanted though it has no leg: something is due, or a child exchange goes on.
+    #[must_use]
+    pub const fn is_wanted(&self, now: Tick, gate: u32) -> bool {
+        let [a, b] = &self.exchanges;
+        let goes_on = (a.step > 0 || b.step > 0) && now.since(self.exchange_at) < gate;
+        goes_on || self.waits(now, gate)
     }
 
     /// Whether an inward leg may be about to come.

@@ -115,11 +115,11 @@ pub struct Static {
 /// What may come in unasked to a one-to-one host.
 #[derive(Clone, Debug)]
 pub struct Allow {
-    /// TCP, UDP or ICMP.
+    /// TCP, UDP or ICMP; or ESP, GRE (version 0) or L2TPv3.
     pub proto: Proto,
     /// Inside host.
     pub inside: Ipv4Addr,
-    /// Inside ports; all for ICMP.
+    /// Inside ports; all for what has none.
     pub ports: RangeInclusive<u16>,
 }
 

@@ -66,6 +66,8 @@ pub struct Rules {
     forwards_back: HashMap<(Proto, Endpoint), Endpoint>,
     /// Bit p: some forward has outside port p.
     forward_ports: Box<[u64; 1024]>,
+    /// Bit n: IP protocol n is named by the operator, or forwarded.
+    named: [u64; 4],
 }
 
 impl Rules {
@@ -87,6 +89,7 @@ impl Rules {
             forwards: HashMap::new(),
             forwards_back: HashMap::new(),
             forward_ports: Box::new([0; 1024]),
+            named: [0; 4],
             policy,
         };
         r.compile_routes();
@@ -141,6 +144,12 @@ impl Rules {
     }
 
     fn compile_forwards(&mut self) {
+        let forwarded = self.policy.forwards.iter().map(|f| f.proto.0);
+        for n in self.policy.passthrough.other.iter().copied().chain(forwarded) {
+            if let Some(word) = self.named.get_mut(usize::from(n / 64)) {
+                *word |= 1 << (n % 64);
+            }
+        }
         for f in &self.policy.forwards {
             for (n, port) in (0u16..).zip(f.ports.clone()) {
                 let outside = Endpoint::new(f.outside, port);
@@ -152,6 +161,12 @@ impl Rules {
                 }
             }
         }
+    }
+
+    /// Whether an IP protocol without identifiers passes: the operator named it, or forwards it.
+    #[must_use]
+    pub fn names(&self, proto: Proto) -> bool {
+        self.named.get(usize::from(proto.0 / 64)).is_some_and(|word| word >> (proto.0 % 64) & 1 != 0)
     }
 
     /// Ports that forwards take on an address, so that no dynamic mapping gets them.

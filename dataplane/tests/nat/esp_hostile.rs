@@ -153,3 +153,18 @@ fn a_rekey_that_came_to_nothing_does_not_wait_beside_the_next_one() {
     out(&mut lab, B, X, 0x2001);
     back(&mut lab, X, 0xa001, B);
 }
+
+// A record without ESP yet has no timer of its own: it stays while its exchange may go on
+#[test]
+fn a_slow_exchange_is_evidence_as_well() {
+    let mut lab = Lab::with(|p| p.passthrough.tunnels = 64);
+    let port = says(&mut lab, A, X, &message((1, 2), CHILD, 8, 5)).source.port();
+    for _ in 0..50 {
+        lab.wait_quietly(100);
+    }
+    hears(&mut lab, A, X, port, &message((1, 2), CHILD, RESPONSE, 5));
+    out(&mut lab, B, X, 0x2000);
+    out(&mut lab, A, X, 0x1000);
+    back(&mut lab, X, 0x9000, A);
+    assert_eq!(lab.events(Event::EspAmbiguous), 0);
+}
