@@ -289,7 +289,10 @@ fn wireguard_keys(vpn: &Vpn, name: &str) -> Result<[String; 2], String> {
 /// Starts WireGuard on a host, with its end of the tunnel at the address that ends so.
 fn start_wireguard(host: &mut Host, network: &str, end: usize, file: &str) -> Claim {
     host.start("wireguard", &["wireguard-go", "--foreground", "wg0"]);
-    until("wireguard-go listens", || host.say(&["wg", "show", "wg0"]).is_ok())?;
+    // Not asked by `wg`: it removes a socket that is bound and does not listen yet, and wireguard-go ends then. The flag
+    // is the one of listening sockets.
+    let listening = ["grep", "-q", "00010000 .*wireguard/wg0.sock", "/proc/net/unix"];
+    until("wireguard-go listens", || host.say(&listening).is_ok())?;
     host.say(&["wg", "setconf", "wg0", file])?;
     host.say(&["ip", "address", "add", &format!("{network}{end}/24"), "dev", "wg0"])?;
     host.say(&["ip", "link", "set", "wg0", "up"]).map(|_| ())
