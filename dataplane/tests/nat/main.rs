@@ -15,6 +15,8 @@ mod hairpin;
 mod icmp;
 mod ike;
 mod l2tp;
+mod l2tpv3;
+mod l2tpv3_hostile;
 mod lab;
 mod limits;
 mod link;
