@@ -2,6 +2,7 @@
 
 use crate::bench::{self, Bench, Traffic};
 use crate::demo::{self, Demo};
+use crate::doctor::{self, Doctor};
 use crate::replay::{self, Replay};
 use crate::{check, run};
 use clap::{Parser, Subcommand};
@@ -40,6 +41,13 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Say what this machine still needs for DPDK, each with the command that mends it.
+    ///
+    /// Looks at CPUs, hugepages, IOMMU and vfio, the binding of each NIC, isolated CPUs, NUMA, limits, installed drivers
+    /// and permissions. Commands are to be run as root.
+    ///
+    /// Exit code 0: nothing is missing (there may be advice); 1: something is.
+    Doctor(Doctor),
     /// Play captures through the same dataplane, on a clock taken from their times, and write what leaves.
     ///
     /// Says at the end what became of the packets, by what caused it: a packet from inside, one from outside, or a timer.
@@ -99,6 +107,7 @@ pub fn main() -> ExitCode {
         Verb::Run { config } => run::run(&config),
         Verb::Check { config, json } => check::check(&config, json),
         Verb::Demo(args) => demo::demo(&args),
+        Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Replay(args) => replay::replay(&args),
         Verb::Bench { traffic, sessions, rounds, seconds, capture, only_capture, json } => {
             bench::bench(&Bench { traffic, sessions, rounds, seconds, capture, only_capture, json })

@@ -69,6 +69,22 @@ pub(crate) fn buffer_bytes(count: u32, data_room: u16) -> u64 {
     u64::from(count) * (u64::from(data_room) + 128 + 128 + 64)
 }
 
+/// Bytes of packet buffers for so many ports with default settings.
+pub(crate) fn ordinary_buffer_bytes(ports: usize, workers: usize) -> u64 {
+    let port = PortPlan {
+        name: String::new(),
+        device: String::new(),
+        mtu: 1500,
+        queues: None,
+        rx_descriptors: 1024,
+        tx_descriptors: 1024,
+        promiscuous: true,
+        mac: None,
+    };
+    let ports = vec![port; ports];
+    buffer_bytes(buffer_count(&ports, workers), data_room(&ports))
+}
+
 /// Starts DPDK with virtual devices and PCI addresses.
 pub(crate) fn start_eal(
     memory: Memory,

@@ -1,7 +1,7 @@
 //! The control thread: lowers the configuration, starts and watches the workers; the verbs of the command line.
 //!
 //! ```text
-//! cli ─► run │ check │ demo │ replay │ bench
+//! cli ─► run │ check │ demo │ replay │ bench │ doctor
 //!          └► lower (Model → Policy) ─► machine (CPUs, memory, devices) ─► engine (ports, workers, rings) ─► account
 //! ```
 
@@ -10,6 +10,7 @@ mod bench;
 mod check;
 mod cli;
 mod demo;
+mod doctor;
 mod engine;
 mod lower;
 mod machine;

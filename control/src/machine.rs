@@ -76,12 +76,17 @@ impl std::fmt::Display for Memory {
 /// Megabytes that DPDK needs besides packet buffers.
 const OVERHEAD_MB: u64 = 32;
 
+/// Megabytes of hugepages that `buffers` bytes of packet buffers need.
+pub(crate) const fn needed_megabytes(buffers: u64) -> u64 {
+    buffers / (1 << 20) + OVERHEAD_MB
+}
+
 /// Which memory to use for `buffers` bytes of packet buffers.
 ///
 /// # Errors
 /// Hugepages are demanded and there are too few.
 pub(crate) fn memory(wanted: config::Memory, buffers: u64) -> anyhow::Result<Memory> {
-    let need = buffers / (1 << 20) + OVERHEAD_MB;
+    let need = needed_megabytes(buffers);
     let free: u64 = dpdk::Eal::hugepages().iter().map(|h| h.free_megabytes()).sum();
     let ordinary = || -> anyhow::Result<Memory> {
         // Without hugepages DPDK lets no buffer cross a page of 4 kB, so one may take almost twice its size.
