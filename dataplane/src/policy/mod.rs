@@ -8,6 +8,7 @@ mod net;
 mod passthrough;
 mod rules;
 mod sharding;
+pub mod steering;
 
 pub use net::Net;
 pub use passthrough::{IkePort, Pairing, Passthrough, Switch};
@@ -276,6 +277,8 @@ pub struct Policy {
     pub passthrough: Passthrough,
     /// Sizes of tables.
     pub sizes: Sizes,
+    /// How finely ownership is cut, for NICs to follow.
+    pub grain: steering::Grain,
     /// Secret behind hashes and the choice of ports. Random for each start; fixed for a replay.
     pub seed: u64,
 }
@@ -307,6 +310,7 @@ impl Default for Policy {
             allows: Vec::new(),
             passthrough: Passthrough::default(),
             sizes: Sizes::default(),
+            grain: steering::Grain::default(),
             seed: 0,
         }
     }

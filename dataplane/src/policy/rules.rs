@@ -74,7 +74,7 @@ impl Rules {
     /// Compiles a policy for a number of workers.
     #[must_use]
     pub fn new(policy: Policy, workers: u8) -> Self {
-        let sharding = Sharding::new(workers, policy.seed);
+        let sharding = Sharding::with_grain(workers, policy.seed, policy.grain);
         let mut r = Self {
             sharding,
             framings: policy.ports.iter().map(|p| Framing { mac: p.mac, vlan: p.vlan }).collect(),

@@ -1,4 +1,4 @@
-//! Who owns what: the one pure function behind steering, port allocation and, later, RSS keys and flow rules.
+//! Who owns what: the one pure function behind steering, port allocation, RSS keys and flow rules.
 //!
 //! Two rules, and everything else follows from them:
 //!
@@ -9,6 +9,7 @@
 //!
 //! Forwards and one-to-one addresses lead to an inside host, so they are that host's subscriber's.
 
+use super::steering::{AddressHash, FINEST, Grain, PORT_BITS, reversed};
 use crate::types::WorkerId;
 use std::net::Ipv4Addr;
 
@@ -23,20 +24,47 @@ const LOW_RUN: u16 = 8;
 pub struct Sharding {
     workers: u8,
     seed: u64,
+    grain: Grain,
     /// Owner of each block of 512 ports.
     blocks: [WorkerId; 128],
+    /// Of an inside address: a place in the next. A NIC computes it likewise.
+    hash: AddressHash,
+    /// Owner of each part of the inside addresses.
+    parts: Box<[WorkerId; 1 << FINEST]>,
 }
 
 impl Sharding {
     /// Even shares for `workers` (at least one; at most [`crate::types::MAX_WORKERS`] are used).
     #[must_use]
     pub fn new(workers: u8, seed: u64) -> Self {
+        Self::with_grain(workers, seed, Grain::default())
+    }
+
+    /// The same, cut so coarsely that redirection tables can follow.
+    #[must_use]
+    pub fn with_grain(workers: u8, seed: u64, grain: Grain) -> Self {
         let workers = workers.clamp(1, 64);
+        let grain = grain.sane();
         let mut blocks = [WorkerId(0); 128];
         for (b, n) in blocks.iter_mut().zip(0u8..) {
-            *b = WorkerId(n % workers);
+            *b = WorkerId((n >> (PORT_BITS - grain.port_bits)) % workers);
         }
-        Self { workers, seed, blocks }
+        let mut parts = Box::new([WorkerId(0); 1 << FINEST]);
+        for (p, worker) in parts.iter_mut().zip((0..workers).cycle()) {
+            *p = WorkerId(worker);
+        }
+        Self { workers, seed, grain, blocks, hash: AddressHash::new(seed, grain), parts }
+    }
+
+    /// How finely it is cut.
+    #[must_use]
+    pub const fn grain(&self) -> Grain {
+        self.grain
+    }
+
+    /// The owner of each of the 128 blocks of 512 ports.
+    pub fn blocks(&self) -> impl Iterator<Item = WorkerId> + '_ {
+        self.blocks.iter().copied()
     }
 
     /// How many workers share.
@@ -49,8 +77,19 @@ impl Sharding {
     /// Owner of a subscriber.
     #[inline]
     #[must_use]
-    pub const fn of_inside(&self, addr: Ipv4Addr) -> WorkerId {
-        self.spread(addr.to_bits() as u64)
+    pub fn of_inside(&self, addr: Ipv4Addr) -> WorkerId {
+        self.part(self.hash.index(addr.to_bits()))
+    }
+
+    /// Owner of the subscribers that a NIC's inside key brings to this entry of its redirection table.
+    #[must_use]
+    pub fn of_inside_entry(&self, entry: u32) -> WorkerId {
+        self.part(usize::from(reversed(entry, self.grain.inside_bits)))
+    }
+
+    #[inline]
+    fn part(&self, index: usize) -> WorkerId {
+        self.parts.get(index).copied().unwrap_or(WorkerId(0))
     }
 
     /// Owner of an outside port or query identifier, on any outside address.
