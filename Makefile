@@ -1,7 +1,7 @@
 # `make run` and `make test` start from a fresh Debian 12 with a Rust toolchain: scripts/setup.sh installs the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench fuzz lab lab-down setup
+.PHONY: help run build test lint bench fuzz lab lab-down deb test-deb setup
 
 # A toolchain from rustup that the shell does not know of yet.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -41,6 +41,14 @@ lab: build ## network namespaces with the router between them, to try things by 
 
 lab-down: ## take the lab down
 	$(AS_ROOT) scripts/lab.sh down
+
+deb: ## the Debian package, target/debian/underpass_*.deb
+	scripts/setup.sh deb
+	cargo deb --quiet --package underpass
+
+test-deb: deb ## install the package in a clean Debian and run it there (root, some minutes)
+	scripts/setup.sh test-deb
+	$(AS_ROOT) scripts/test-deb.sh "$$(ls -t $(or $(CARGO_TARGET_DIR),target)/debian/underpass_*.deb | head -n1)"
 
 setup: ## install what building needs and is not there
 	scripts/setup.sh

@@ -3,7 +3,7 @@
 # benchmarks.
 # A machine that has everything is left alone: no package manager, no network, no root.
 #
-#   scripts/setup.sh [test] [lint] [bench]
+#   scripts/setup.sh [test] [lint] [bench] [deb] [test-deb]
 set -euo pipefail
 
 # Where tools are that an ordinary user's PATH does not show, and a toolchain that the shell does not know of yet.
@@ -13,16 +13,20 @@ dpdk_wanted=22.11
 
 packages=(gcc libc6-dev make pkg-config libdpdk-dev libclang-dev)
 components=()
+crates=()
 for extra in "$@"; do
     case $extra in
         test)
             packages+=(iproute2 iputils-ping traceroute iperf3 curl python3 tcpdump procps ethtool)
+            packages+=(systemd)
             packages+=(openssl openvpn wireguard-go wireguard-tools)
             packages+=(charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins)
             ;;
         lint) packages+=(shellcheck) components+=(fmt clippy) ;;
+        deb) packages+=(dpkg-dev liblzma-dev) crates+=(cargo-deb) ;;
+        test-deb) packages+=(mmdebstrap debian-archive-keyring) ;;
         bench) packages+=(dpdk-dev iproute2 nftables ethtool) ;;
-        *) echo "usage: scripts/setup.sh [test] [lint] [bench]" >&2; exit 2 ;;
+        *) echo "usage: scripts/setup.sh [test] [lint] [bench] [deb] [test-deb]" >&2; exit 2 ;;
     esac
 done
 
@@ -44,6 +48,10 @@ provided() {
         iproute2) command -v ip ;;
         iputils-ping) command -v ping ;;
         procps) command -v pgrep ;;
+        systemd) command -v systemd-analyze ;;
+        dpkg-dev) command -v dpkg-shlibdeps ;;
+        liblzma-dev) pkg-config --exists liblzma || command -v cargo-deb ;;
+        debian-archive-keyring) [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ;;
         dpdk-dev) command -v dpdk-testpmd ;;
         nftables) command -v nft ;;
         wireguard-tools) command -v wg ;;
@@ -107,11 +115,23 @@ install() {
         die "apt-get could not install all of: $*"
 }
 
+# Programs that cargo builds.
+install_crates() {
+    local crate
+    for crate in "${crates[@]}"; do
+        command -v "$crate" >/dev/null && continue
+        echo "setup: building $crate (this takes a minute or two)"
+        cargo install --quiet --locked "$crate" || die "cargo could not install $crate; its message is above."
+    done
+}
+
 toolchain
 mapfile -t missing < <(lacking)
-[ "${#missing[@]}" = 0 ] && exit 0
-install "${missing[@]}"
-mapfile -t missing < <(lacking)
-[ "${#missing[@]}" = 0 ] || die \
-    "still lacking after installation: ${missing[*]}" \
-    "(libdpdk-dev counts from version $dpdk_wanted; there is $(pkg-config --modversion libdpdk 2>/dev/null || echo none).)"
+if [ "${#missing[@]}" != 0 ]; then
+    install "${missing[@]}"
+    mapfile -t missing < <(lacking)
+    [ "${#missing[@]}" = 0 ] || die \
+        "still lacking after installation: ${missing[*]}" \
+        "(libdpdk-dev counts from version $dpdk_wanted; there is $(pkg-config --modversion libdpdk 2>/dev/null || echo none).)"
+fi
+install_crates

@@ -4,6 +4,7 @@
 //! down again. [`Engine::stop`] ends all workers, then lets each finish what it still held, so that the account closes.
 
 use crate::account::{self, Report};
+use crate::latency::Reading;
 use crate::machine::{Memory, Place};
 use crate::tunnels::Tunnels;
 use anyhow::{Context, anyhow, bail};
@@ -315,6 +316,7 @@ impl Engine {
             warn_of_losses(port);
         }
         account::log_notices(&self.counters);
+        log_times(&self.counters, self.clock);
         let vpn = Tunnels::of(&workers, self.clock.now());
         Ok(Report::of(&self.counters, vpn))
     }
@@ -334,6 +336,26 @@ fn warn_of_losses(port: &ActivePort) {
             s.send_errors
         );
     }
+}
+
+/// How long packets took through the box, and what they cost.
+fn log_times(counters: &[Arc<Counters>], clock: Milliseconds) {
+    let mut readings = counters.iter().map(|c| Reading::of(&c.meter));
+    let Some(mut all) = readings.next() else { return };
+    readings.for_each(|r| all.merge(&r));
+    if all.packets == 0 {
+        return;
+    }
+    let (time, cycles) = (all.microseconds(clock.per_milli * 1000), all.cycles());
+    tracing::info!(
+        "through the box: p50 {:.1}, p99 {:.1}, p99.9 {:.1}, at most {:.1} µs; cycles a packet: p50 {:.0}, p99 {:.0}",
+        time.p50,
+        time.p99,
+        time.p99_9,
+        time.max,
+        cycles.p50,
+        cycles.p99
+    );
 }
 
 impl Drop for Engine {

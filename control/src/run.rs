@@ -1,6 +1,7 @@
 //! `underpass run`: the dataplane, until a signal.
 
 use crate::engine::{self, Engine, OpenPorts, PortPlan};
+use crate::notify::Notify;
 use crate::{account, lower, machine, signals};
 use anyhow::{Context, bail};
 use config::{Device, Model};
@@ -30,6 +31,9 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let plans = plans(&model);
     let (eal, pool) = start_dpdk(&model, &plans, places.len(), &cpus)?;
     let open = OpenPorts::open(&eal, &plans, places.len(), &pool)?;
+    let mut notify = Notify::from_environment();
+    // The tables are taken after the links are up; a minute is for them.
+    notify.starting(model.runtime().link_wait + Duration::from_secs(60));
     open.wait_for_links(model.runtime().link_wait, &stop);
     let policy = lower::policy(&model, &open.macs(), seed()?);
     let started = Engine::start(&eal, open, policy, &places, &pool, lower::yields(&model))?;
@@ -40,10 +44,13 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
         Worker::<Dpdk>::memory(&started.rules) >> 20,
     );
     writeln!(std::io::stdout(), "ready").and_then(|()| std::io::stdout().flush()).context("cannot write to stdout")?;
+    notify.ready(&format!("Forwarding with {} worker(s)", places.len()));
     while !stop.load(Ordering::Relaxed) && started.is_alive() {
         std::thread::sleep(Duration::from_millis(50));
         account::log_notices(&started.counters);
+        notify.beat(&started.counters);
     }
+    notify.stopping();
     let report = started.stop()?;
     if let Err(e) = write!(std::io::stdout(), "{report}") {
         // The reader of stdout has gone; the account is worth keeping.

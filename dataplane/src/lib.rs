@@ -6,7 +6,8 @@
 //! policy      what the operator wants, compiled    link      neighbours and ARP
 //! passthrough PPTP, IKE and ESP, L2TP: tunnels, their legs and their control traffic
 //! worker      the loop and its stages              io        bursts: memory, DPDK
-//! verdict     what became of each packet           types     sides, units, identifiers
+//! verdict     what became of each packet           meter     time and cycles, in buckets
+//! types       sides, units, identifiers            census    sessions and mappings by protocol
 //! ```
 //!
 //! No DPDK unless the feature `dpdk` asks for the adapter; no `unsafe` but for one prefetch instruction.
@@ -31,9 +32,11 @@
 )]
 
 pub mod budget;
+pub mod census;
 pub mod flow;
 pub mod io;
 pub mod link;
+pub mod meter;
 pub mod nat;
 pub mod packet;
 pub mod passthrough;

@@ -4,8 +4,10 @@
 //! [`DropReason`]. Each worker writes its own [`Counters`] and nobody else does, so an increment is a plain load and
 //! store; readers load relaxed and subtract. Nothing is ever reset.
 
+use crate::census::Census;
+use crate::meter::Meter;
 use crate::passthrough::notice::Notices;
-use crate::types::MAX_PORTS;
+use crate::types::{MAX_PORTS, Proto};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 macro_rules! drop_reasons {
@@ -379,6 +381,10 @@ pub struct Counters {
     drops: [Cell; DropReason::COUNT],
     events: [Cell; Event::COUNT],
     ports: [PortCounters; MAX_PORTS],
+    /// Sessions and mappings by protocol.
+    pub census: Census,
+    /// Its time, and its turns.
+    pub meter: Meter,
     /// What the operator is to be told in words.
     pub notices: Notices,
 }
@@ -389,6 +395,8 @@ impl Default for Counters {
             drops: std::array::from_fn(|_| Cell::default()),
             events: std::array::from_fn(|_| Cell::default()),
             ports: std::array::from_fn(|_| PortCounters::default()),
+            census: Census::default(),
+            meter: Meter::default(),
             notices: Notices::default(),
         }
     }
@@ -415,6 +423,30 @@ impl Counters {
         if let Some(c) = self.events.get(event as usize) {
             c.add(n);
         }
+    }
+
+    /// A session begins.
+    pub fn session_begins(&self, proto: Proto) {
+        self.count(Event::SessionsOpened, 1);
+        self.census.session_begins(proto);
+    }
+
+    /// A session ends.
+    pub fn session_ends(&self, proto: Proto) {
+        self.count(Event::SessionsClosed, 1);
+        self.census.session_ends(proto);
+    }
+
+    /// A mapping begins.
+    pub fn mapping_begins(&self, proto: Proto) {
+        self.count(Event::MappingsOpened, 1);
+        self.census.mapping_begins(proto);
+    }
+
+    /// A mapping ends.
+    pub fn mapping_ends(&self, proto: Proto) {
+        self.count(Event::MappingsClosed, 1);
+        self.census.mapping_ends(proto);
     }
 
     /// The counters of a port.

@@ -122,6 +122,11 @@ impl Io for Dpdk {
     }
 
     #[inline]
+    fn cycles(&mut self) -> u64 {
+        dpdk::Clock::tsc()
+    }
+
+    #[inline]
     fn allocate(&mut self) -> Option<Mbuf> {
         self.pool.alloc()
     }

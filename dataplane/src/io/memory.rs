@@ -77,6 +77,8 @@ pub struct Memory {
     pub refusing: Vec<bool>,
     /// No buffer can be had.
     pub starved: bool,
+    /// What the clock shows, and by how much each look at it moves it on.
+    pub clock: (u64, u64),
     ring_limit: usize,
 }
 
@@ -93,6 +95,7 @@ impl Memory {
                 sent: vec![Vec::new(); ports],
                 refusing: vec![false; ports],
                 starved: false,
+                clock: (0, 1),
                 ring_limit,
             })
             .collect()
@@ -153,6 +156,12 @@ impl Io for Memory {
             let n = from.len().min(self.ring_limit.saturating_sub(q.len()));
             q.extend(from.drain(..n));
         }
+    }
+
+    fn cycles(&mut self) -> u64 {
+        let (now, step) = &mut self.clock;
+        *now = now.wrapping_add(*step);
+        *now
     }
 
     fn allocate(&mut self) -> Option<Frame> {

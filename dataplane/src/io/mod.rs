@@ -49,6 +49,8 @@ pub trait Io {
     fn take_handed(&mut self, into: &mut Burst<Self::Buf>);
     /// Hands over to another worker from the front; what its ring refuses stays.
     fn hand_over(&mut self, to: WorkerId, from: &mut Burst<Self::Buf>);
+    /// A count of cycles at a constant rate, for measuring: only differences mean anything, and nothing is decided by it.
+    fn cycles(&mut self) -> u64;
     /// An empty buffer.
     fn allocate(&mut self) -> Option<Self::Buf>;
 }

@@ -137,7 +137,7 @@ impl Nat {
                 m.guests += 1;
             }
         }
-        self.counters.count(Event::SessionsOpened, 1);
+        self.counters.session_begins(new.proto);
         let called = if new.flags & flags::FROM_OUTSIDE != 0 { inside.port } else { remote.port };
         if new.proto == Proto::TCP && Service::may_be_tls(called) {
             self.counters.count(Event::TlsVpnConnections, 1);
@@ -182,7 +182,7 @@ impl Nat {
             self.control_closed(id);
         }
         let s = self.sessions.close(id)?;
-        self.counters.count(Event::SessionsClosed, 1);
+        self.counters.session_ends(s.proto);
         let subscriber = if s.is(flags::STATIC) {
             SubscriberId(s.owner)
         } else {
@@ -197,7 +197,7 @@ impl Nat {
             if m.holders == 0 && m.is_live() {
                 let proto = m.proto;
                 self.mappings.hold(mapping, now);
-                self.counters.count(Event::MappingsClosed, 1);
+                self.counters.mapping_ends(proto);
                 if let Some(sub) = self.subscribers.get_mut(subscriber) {
                     sub.count_port(proto, -1);
                 }
@@ -233,7 +233,7 @@ impl Nat {
             if let Some(sub) = self.subscribers.get_mut(subscriber) {
                 sub.count_port(proto, 1);
             }
-            self.counters.count(Event::MappingsOpened, 1);
+            self.counters.mapping_begins(proto);
         }
     }
 

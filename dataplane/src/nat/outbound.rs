@@ -8,7 +8,7 @@ use crate::flow::session::{NewSession, Session, SessionId, flags};
 use crate::packet::{Class, Meta};
 use crate::passthrough::service::{IKE, Service};
 use crate::types::{Direction, Endpoint, Inside, Key, Outside, PortId, Proto, Tick};
-use crate::verdict::{DropReason, Event};
+use crate::verdict::DropReason;
 use crate::wire::icmp;
 use crate::wire::tcp::flags::{ACK, RST, SYN};
 
@@ -134,7 +134,7 @@ impl Nat {
         if let Some(s) = self.subscribers.get_mut(subscriber) {
             s.count_port(proto, 1);
         }
-        self.counters.count(Event::MappingsOpened, 1);
+        self.counters.mapping_begins(proto);
         Ok((id, known.is_some()))
     }
 
@@ -167,7 +167,7 @@ impl Nat {
             } else if let Some(number) = self.rules.pool_number(m.outside.0.addr) {
                 self.ports.give_back(number, m.proto, m.outside.0.port);
             }
-            self.counters.count(Event::MappingsClosed, 1);
+            self.counters.mapping_ends(m.proto);
             if let Some(s) = self.subscribers.get_mut(subscriber) {
                 s.count_port(m.proto, -1);
             }

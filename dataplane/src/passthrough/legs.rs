@@ -100,8 +100,8 @@ impl Nat {
     pub(super) fn end_tunnel(&mut self, id: TunnelId) {
         let Some(t) = self.vpn.tunnels.get(id).copied() else { return };
         for leg in t.legs() {
-            if self.sessions.close(leg).is_some() {
-                self.counters.count(Event::SessionsClosed, 1);
+            if let Some(s) = self.sessions.close(leg) {
+                self.counters.session_ends(s.proto);
             }
         }
         if t.kind == Kind::Pptp {
@@ -171,7 +171,7 @@ impl Nat {
         }
         let timeout = self.tunnel_timeout(&t);
         let leg = self.sessions.open_leg(&new, now, timeout).map_err(|_| DropReason::SessionTableFull)?;
-        self.counters.count(Event::SessionsOpened, 1);
+        self.counters.session_begins(proto);
         if let Some(t) = self.vpn.tunnels.get_mut(id) {
             t.add_leg(leg);
         }
@@ -188,7 +188,7 @@ impl Nat {
     /// Ends one leg, and keeps its traffic.
     pub(super) fn drop_leg(&mut self, id: TunnelId, leg: SessionId) {
         let Some(s) = self.sessions.close(leg) else { return };
-        self.counters.count(Event::SessionsClosed, 1);
+        self.counters.session_ends(s.proto);
         let Some(t) = self.vpn.tunnels.get_mut(id) else { return };
         t.remove_leg(leg);
         if let Some(direction) = s.leg_direction()

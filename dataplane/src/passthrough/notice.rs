@@ -3,6 +3,7 @@
 //! Workers put notices into a queue of fixed size and never wait; whoever holds the other end logs them. When the queue
 //! is full, or a pair was told of lately, nothing is put: the counters have it all.
 
+use crate::verdict::Cell;
 use crossbeam::queue::ArrayQueue;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -64,11 +65,12 @@ impl fmt::Display for Notice {
 pub struct Notices {
     queue: ArrayQueue<Notice>,
     told: [AtomicU64; PAIRS],
+    lost: Cell,
 }
 
 impl Default for Notices {
     fn default() -> Self {
-        Self { queue: ArrayQueue::new(QUEUE), told: std::array::from_fn(|_| AtomicU64::new(0)) }
+        Self { queue: ArrayQueue::new(QUEUE), told: std::array::from_fn(|_| AtomicU64::new(0)), lost: Cell::default() }
     }
 }
 
@@ -84,8 +86,16 @@ impl Notices {
             return false;
         }
         // A full queue loses the notice; the counter keeps it.
-        let _ = self.queue.push(notice);
+        if self.queue.push(notice).is_err() {
+            self.lost.add(1);
+        }
         true
+    }
+
+    /// How many notices found the queue full.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.get()
     }
 
     /// The oldest notice that was not read.
@@ -114,6 +124,7 @@ mod tests {
             n.tell(notice(i));
         }
         assert_eq!(std::iter::from_fn(|| n.take()).count(), QUEUE);
+        assert_eq!(n.lost(), 256 - QUEUE as u64, "every one was put or is counted");
         assert!(notice(1).to_string().contains("NAT traversal"));
     }
 }

@@ -25,6 +25,7 @@ mod waiting;
 use crate::flow::session::Sessions;
 use crate::io::{Burst, Io};
 use crate::link::neighbour::{Due, HopId, Neighbours, Resolved};
+use crate::meter::Turn;
 use crate::nat::Nat;
 use crate::nat::fragments::Fragments;
 use crate::nat::held_syn::HeldSyns;
@@ -138,9 +139,11 @@ impl<I: Io> Worker<I> {
         self.now = now;
         let mut work = 0;
         let mut burst = Burst::new();
+        let mut turn = Turn::begin(self.io.cycles());
         self.io.take_handed(&mut burst);
         if !burst.is_empty() {
             work += burst.len();
+            turn.took(burst.len(), self.io.cycles());
             self.counters.count(Event::HandedIn, burst.len() as u64);
             self.burst(&mut burst, None);
         }
@@ -151,6 +154,7 @@ impl<I: Io> Worker<I> {
                 continue;
             }
             work += burst.len() + too_long;
+            turn.took(burst.len() + too_long, self.io.cycles());
             self.count_received(port, &burst, too_long);
             self.burst(&mut burst, Some(port));
         }
@@ -160,6 +164,11 @@ impl<I: Io> Worker<I> {
         }
         self.nat.expire(now);
         self.flush();
+        let meter = &self.counters.meter;
+        meter.turns.add(1);
+        if !turn.is_idle() {
+            turn.end(self.io.cycles(), meter);
+        }
         work
     }
 
@@ -297,5 +306,36 @@ mod tests {
         // What is judged anew came by a port that there is not.
         assert_eq!([DropReason::NeighbourUnresolved, DropReason::NoRoute].map(|r| w.counters.drops(r)), [20, 20]);
         assert_eq!(w.counters.events(Event::Released), 40);
+    }
+
+    #[test]
+    fn a_turn_is_timed_from_each_burst_to_its_end() {
+        let port = crate::policy::Port {
+            side: crate::types::Side::Inside,
+            mac: Mac([2; 6]),
+            vlan: None,
+            mtu: 1500,
+            addresses: Vec::new(),
+            gateway: None,
+        };
+        let policy = Policy { ports: vec![port; 2], ..Policy::default() };
+        let rules = Arc::new(Rules::new(policy, 1));
+        let mut io = Memory::joined(1, 2, 16).remove(0);
+        // Each look at the clock takes ten cycles.
+        io.clock = (0, 10);
+        for (port, packets) in [(0, 3), (1, 5)] {
+            for _ in 0..packets {
+                io.arrive(PortId(port), &[0; 60]);
+            }
+        }
+        let mut w = Worker::new(io, WorkerId(0), rules, Arc::new(Counters::default()), Tick(0));
+        assert_eq!([w.poll(Tick(0)), w.poll(Tick(0))], [8, 0]);
+        let meter = &w.counters.meter;
+        let [turns, busy, cycles, packets] =
+            [&meter.turns, &meter.busy_turns, &meter.busy_cycles, &meter.packets].map(crate::verdict::Cell::get);
+        assert_eq!([turns, busy, cycles, packets], [2, 1, 30, 8]);
+        let seen: Vec<_> = meter.transit.counts().enumerate().filter(|(_, n)| *n > 0).collect();
+        assert_eq!(seen, [(10, 5), (20, 3)]);
+        assert_eq!(meter.effort.sum(), 8 * 3);
     }
 }
