@@ -3,9 +3,10 @@
 # net_pcap (infinite_rx) -> forward -> net_null, 64-byte UDP, established sessions. Prints a table; JSON to $BENCH_JSON.
 #
 # Then the packets of VPN tunnels against UDP, likewise: each flow 64 times in the capture, as PPTP needs.
+# Last, two workers of which each gets a part of the other's packets: what handoff costs.
 #
 #   scripts/bench.sh [--quick]
-#   BENCH_SESSIONS="1024 65536 1048576"  BENCH_TUNNELS=1024  BENCH_ROUNDS=5  BENCH_SECONDS=2  BENCH_JSON=FILE
+#   BENCH_SESSIONS="1024 65536 1048576"  BENCH_TUNNELS=1024  BENCH_SHARED=65536  BENCH_ROUNDS=5  BENCH_SECONDS=2  BENCH_JSON=FILE
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -110,4 +111,23 @@ of() { awk -v kind="$1" -v column="$2" '$1 == kind { print $column }' "$work/tun
 for kind in udp pptp esp l2tpv3; do
     awk -v kind="$kind" -v mpps="$(of "$kind" 2)" -v cycles="$(of "$kind" 3)" -v udp="$(of udp 2)" \
         'BEGIN { printf "%-10s %12.2f %14.0f %10.3f\n", kind, mpps, cycles, (udp > 0 ? mpps / udp : 0) }'
+done
+
+# What handing packets to their owner costs: two workers, each with a queue, and so much of it the other's.
+shared=${BENCH_SHARED:-65536}
+for round in $(seq "$rounds"); do
+    say "bench: handoff, round $round of $rounds"
+    for way in "1 0" "2 0" "2 50" "2 100"; do
+        read -r workers percent <<<"$way"
+        line=$("$underpass" --log warn bench --workers "$workers" --handoff "$percent" --sessions "$shared" \
+            --seconds "$seconds" --capture "$work/handoff-$workers-$percent.pcap" --json)
+        echo "$workers/$percent $(field million_packets_per_second <<<"$line") $(field tsc_cycles_per_packet <<<"$line")" \
+            >>"$work/handoff"
+    done
+done
+of() { awk -v kind="$1" -v column="$2" '$1 == kind { print $column }' "$work/handoff" | median; }
+printf '\n%-10s %12s %12s %14s %10s\n' workers "handed off" underpass "TSC cycles/pkt" "to 0 %"
+for kind in 1/0 2/0 2/50 2/100; do
+    awk -v kind="$kind" -v mpps="$(of "$kind" 2)" -v cycles="$(of "$kind" 3)" -v zero="$(of "${kind%/*}/0" 2)" \
+        'BEGIN { split(kind, k, "/"); printf "%-10d %10d %% %12.2f %14.0f %10.3f\n", k[1], k[2], mpps, cycles, (zero > 0 ? mpps / zero : 0) }'
 done

@@ -425,3 +425,33 @@ fn replay_needs_one_capture_at_least_and_tells_machines_the_same_as_people() {
         assert!(people.contains(row["what"].as_str().unwrap()), "{people}");
     }
 }
+
+// docs/sharding.md: net_null keeps a key and a table as a NIC does, and has no rules
+#[test]
+fn run_says_how_packets_come_to_their_workers_and_why_not_better() {
+    let s = Scratch::new("run-steering");
+    let runtime = "memory = \"ordinary\"\nworkers = 2";
+    let no_rx = |n| format!("net_null{n},no-rx=1");
+    let said = Router::start(&s.file("c.toml", config(runtime, &no_rx(0), &no_rx(1), ""))).stop("TERM");
+    let account = said.stdout.split_once("steering of lan").map(|(_, rest)| rest).unwrap_or_default();
+    for line in [
+        " (net_null, 2 queue(s), 128 entries)",
+        "  RSS by key   TCP, UDP; ICMP queries; PPTP GRE\n",
+        "steering of wan (net_null, 2 queue(s), 128 entries, what has no ports to worker 1)",
+        "  RSS by key   TCP, UDP (net_null cannot hash the destination port alone)\n",
+        "has no ports, so the key that is blind to addresses brings all of it to entry 0",
+    ] {
+        assert!(account.contains(line), "{line}\n{}", said.stdout);
+    }
+    assert!(said.stderr.contains("steering of wan"), "{}", said.stderr);
+
+    let limited =
+        config(runtime, &no_rx(0), &no_rx(1), "").replacen("addresses", "steering = \"software\"\naddresses", 1);
+    let said = Router::start(&s.file("limited.toml", limited)).stop("TERM");
+    assert!(said.stdout.contains("(`steering` says so)") && said.stdout.contains("RSS by key"), "{}", said.stdout);
+
+    let wanted =
+        config(runtime, "net_ring0", "net_ring1", "").replacen("addresses", "steering = \"rss\"\naddresses", 1);
+    let said = Router::start(&s.file("wanted.toml", wanted)).stop("TERM");
+    assert!(said.stderr.contains("`steering = \"rss\"` is not to be had for TCP, UDP: "), "{}", said.stderr);
+}

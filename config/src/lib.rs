@@ -51,7 +51,7 @@ pub use model::{Checked, Model};
 pub use nat::{Filtering, Fragments, Limits, MssClamp, Nat, PoolExhausted, Refusal, Timeouts, UnsolicitedSyn};
 pub use net::{AddressRange, Ipv4Net, MacAddr};
 pub use passthrough::{EspPairing, IkePort, Passthrough, Profile, Switch};
-pub use port::{Port, Role};
+pub use port::{Port, Role, Steering};
 pub use runtime::{Idle, Memory, Runtime, Workers};
 
 use std::io::Read;

@@ -45,7 +45,24 @@ pub struct Port {
     pub tx_descriptors: Located<u16>,
     /// Whether to receive frames for any MAC address.
     pub promiscuous: Located<bool>,
+    /// How the device may bring packets to their workers.
+    pub steering: Located<Steering>,
 }
+
+/// How a device may bring packets to the workers that own them. What it does not bring is handed over in software.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Steering {
+    /// As well as it can.
+    Auto,
+    /// Not at all: it spreads them by its own hash.
+    Software,
+    /// By its hash with a key of ours, and no flow rules.
+    Rss,
+    /// By flow rules too; a warning says where the device has none.
+    Flow,
+}
+
+words!(Steering { "auto" => Auto, "software" => Software, "rss" => Rss, "flow" => Flow });
 
 /// The side that a port faces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,6 +90,7 @@ pub(crate) struct Draft {
     rx_descriptors: Located<u16>,
     tx_descriptors: Located<u16>,
     promiscuous: Located<bool>,
+    steering: Located<Steering>,
 }
 
 impl Draft {
@@ -105,6 +123,7 @@ impl Draft {
             rx_descriptors: self.rx_descriptors,
             tx_descriptors: self.tx_descriptors,
             promiscuous: self.promiscuous,
+            steering: self.steering,
         };
         Some(Located::new(port, self.location))
     }
@@ -136,6 +155,7 @@ fn read(document: &Document<'_>, mut table: Table<'_>) -> Draft {
         rx_descriptors: table.read("rx_descriptors", descriptors).or(1024),
         tx_descriptors: table.read("tx_descriptors", descriptors).or(1024),
         promiscuous: table.read("promiscuous", boolean).or(true),
+        steering: table.read("steering", choice).or(Steering::Auto),
         location,
     };
     table.refuse("gateway6", "an IPv6 gateway");

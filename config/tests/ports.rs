@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{LAN, WAN, doubtful, model, wrong, wrong_beside_ports};
-use config::{Device, Idle, Memory, Role, Workers};
+use config::{Device, Idle, Memory, Role, Steering, Workers};
 
 /// The ordinary inside port with one line replaced, and the outside one.
 #[track_caller]
@@ -68,6 +68,7 @@ fn a_port_has_defaults() {
     let (index, lan) = model.ports_facing(Role::Inside).next().unwrap();
     assert_eq!((index.get(), lan.name.as_str(), *lan.mtu), (0, "lan", 1500));
     assert_eq!((*lan.rx_descriptors, *lan.tx_descriptors, *lan.promiscuous), (1024, 1024, true));
+    assert_eq!(*lan.steering, Steering::Auto);
     assert!(lan.vlan.is_none() && lan.mac.is_none() && lan.queues.is_none() && lan.gateway.is_none());
     assert_eq!(lan.device.value, Device::Virtual("net_null0".to_owned()));
     assert_eq!(lan.addresses[0].to_string(), "192.168.1.1/24");
@@ -113,6 +114,12 @@ fn a_port_s_values_are_checked() {
         ("tx_descriptors = ‸32", "tx_descriptors", "32 is not between 64 and 32768", ""),
         ("tx_descriptors = ‸99999999999999999999", "tx_descriptors", "is not between 64 and 32768", ""),
         ("promiscuous = ‸\"yes\"", "promiscuous", "\"yes\" is not a boolean", "true or false"),
+        (
+            "steering = ‸\"hardware\"",
+            "steering",
+            "\"hardware\" is not one",
+            "\"auto\" or \"software\" or \"rss\" or \"flow\"",
+        ),
         ("gateway = ‸\"192.168.1.254\"", "gateway", "an inside port has no gateway", "[[route]]"),
     ] {
         wrong_port(&format!("port[0].{key}"), line, message, remedy);

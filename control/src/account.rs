@@ -1,5 +1,6 @@
 //! The final account: where every packet went.
 
+use crate::steering::PortSteering;
 use crate::tunnels::Tunnels;
 use dataplane::verdict::{Account, Counters, DropReason, Event};
 use serde::Serialize;
@@ -28,6 +29,9 @@ pub(crate) struct Report {
     /// VPN tunnels that there were at the end. In JSON they stand beside the account.
     #[serde(skip)]
     pub(crate) vpn: Tunnels,
+    /// How packets came to their workers; empty with one worker.
+    #[serde(skip)]
+    pub(crate) steering: Vec<PortSteering>,
 }
 
 /// Logs what workers have to tell of VPNs that cannot work as they are: each pair of hosts once.
@@ -62,6 +66,7 @@ impl Report {
             drops,
             events,
             vpn,
+            steering: Vec::new(),
         }
     }
 
@@ -85,6 +90,7 @@ impl fmt::Display for Report {
         for (label, n) in &self.events {
             writeln!(f, "  {label:<32} {n:>12}")?;
         }
-        write!(f, "{}", self.vpn)
+        write!(f, "{}", self.vpn)?;
+        self.steering.iter().try_for_each(|port| write!(f, "{port}"))
     }
 }

@@ -70,7 +70,7 @@ enum Verb {
     ///
     /// Exit code 0: every conversation was verified and every packet is accounted for; 1: not so.
     Demo(Demo),
-    /// Measure the packets per second of one worker, with established sessions, on DPDK's pcap and null devices.
+    /// Measure packets per second with established sessions, of one worker or several, on DPDK's pcap and null devices.
     Bench {
         /// What flows carry: UDP, or the packets of VPN tunnels.
         #[arg(long, value_enum, default_value_t = Traffic::Udp, value_name = "KIND")]
@@ -81,6 +81,12 @@ enum Verb {
         /// How often each flow is in the capture. PPTP's control traffic comes once a turn of it, so give it 64.
         #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
+        /// Workers; each has a receive queue with flows of its own.
+        #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+        workers: u8,
+        /// Percent of the packets that come by another worker's queue, so that they are handed over. Needs several workers.
+        #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+        handoff: u8,
         /// How long to measure.
         #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
         seconds: f64,
@@ -109,8 +115,8 @@ pub fn main() -> ExitCode {
         Verb::Demo(args) => demo::demo(&args),
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Replay(args) => replay::replay(&args),
-        Verb::Bench { traffic, sessions, rounds, seconds, capture, only_capture, json } => {
-            bench::bench(&Bench { traffic, sessions, rounds, seconds, capture, only_capture, json })
+        Verb::Bench { traffic, sessions, rounds, workers, handoff, seconds, capture, only_capture, json } => {
+            bench::bench(&Bench { traffic, sessions, rounds, workers, handoff, seconds, capture, only_capture, json })
         }
     };
     match outcome {

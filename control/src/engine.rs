@@ -6,12 +6,15 @@
 use crate::account::{self, Report};
 use crate::latency::Reading;
 use crate::machine::{Memory, Place};
+use crate::nodes;
+use crate::steering::{self, PortSteering};
 use crate::tunnels::Tunnels;
 use anyhow::{Context, anyhow, bail};
+use config::Steering;
 use crossbeam::channel::{self, Sender};
 use dataplane::io::dpdk::{Dpdk, Queues};
 use dataplane::policy::{Policy, Rules};
-use dataplane::types::{Mac, Tick, WorkerId};
+use dataplane::types::{Mac, Side, Tick, WorkerId};
 use dataplane::verdict::Counters;
 use dataplane::worker::Worker;
 use dpdk::{
@@ -48,6 +51,12 @@ pub(crate) struct PortPlan {
     pub(crate) promiscuous: bool,
     /// Ethernet address to set.
     pub(crate) mac: Option<[u8; 6]>,
+    /// Side that it faces.
+    pub(crate) side: Side,
+    /// Whether frames have an 802.1Q tag.
+    pub(crate) vlan: bool,
+    /// How the device may bring packets to their workers.
+    pub(crate) steering: Steering,
 }
 
 /// Packet buffers that ports with these settings need.
@@ -81,6 +90,9 @@ pub(crate) fn ordinary_buffer_bytes(ports: usize, workers: usize) -> u64 {
         tx_descriptors: 1024,
         promiscuous: true,
         mac: None,
+        side: Side::Inside,
+        vlan: false,
+        steering: Steering::Auto,
     };
     let ports = vec![port; ports];
     buffer_bytes(buffer_count(&ports, workers), data_room(&ports))
@@ -115,9 +127,16 @@ pub(crate) fn start_eal(
 }
 
 /// One pool for all ports.
-pub(crate) fn make_pool(eal: &Eal, ports: &[PortPlan], count: u32) -> anyhow::Result<Mempool> {
-    let config = PoolConfig { count, data_room: data_room(ports), ..PoolConfig::default() };
-    Mempool::new(eal, "underpass", config).with_context(|| {
+pub(crate) fn make_pool(eal: &Eal, ports: &[PortPlan], count: u32, node: Option<u32>) -> anyhow::Result<Mempool> {
+    let config = PoolConfig { count, data_room: data_room(ports), socket: node, ..PoolConfig::default() };
+    let pool = match Mempool::new(eal, "underpass", config) {
+        Err(error) if node.is_some() => {
+            tracing::warn!("packet buffers are not on the workers' memory node: {error}");
+            Mempool::new(eal, "underpass", PoolConfig { socket: None, ..config })
+        }
+        made => made,
+    };
+    pool.with_context(|| {
         format!(
             "cannot take memory for {count} packet buffers; lower `runtime.buffers` or the ports' descriptors, \
              or give more memory"
@@ -133,6 +152,8 @@ pub(crate) struct Engine {
     pub(crate) counters: Vec<Arc<Counters>>,
     /// Each port; they run as long as they are kept.
     ports: Vec<ActivePort>,
+    /// How each port's device brings packets to their workers.
+    pub(crate) steering: Vec<PortSteering>,
     clock: Milliseconds,
     /// What the workers go by.
     pub(crate) rules: Arc<Rules>,
@@ -141,7 +162,7 @@ pub(crate) struct Engine {
 /// Ports that run, and their queues, before any worker does.
 pub(crate) struct OpenPorts {
     started: Vec<Started>,
-    names: Vec<String>,
+    plans: Vec<PortPlan>,
 }
 
 impl OpenPorts {
@@ -152,7 +173,13 @@ impl OpenPorts {
             let port = open_port(eal, plan, workers, pool).with_context(|| format!("port {}", plan.name))?;
             started.push(port);
         }
-        Ok(Self { started, names: plans.iter().map(|p| p.name.clone()).collect() })
+        Ok(Self { started, plans: plans.to_vec() })
+    }
+
+    /// The ports' names and memory nodes.
+    fn nodes(&self) -> Vec<(String, Option<u32>)> {
+        let node = |s: &Started| s.port.info().ok().and_then(|info| info.socket);
+        self.plans.iter().zip(&self.started).map(|(plan, s)| (plan.name.clone(), node(s))).collect()
     }
 
     /// The ports' Ethernet addresses.
@@ -166,7 +193,7 @@ impl OpenPorts {
         let down = |s: &Started| s.port.link().is_ok_and(|l| !l.up);
         loop {
             let missing: Vec<_> =
-                self.started.iter().zip(&self.names).filter(|(s, _)| down(s)).map(|(_, n)| n.as_str()).collect();
+                self.started.iter().zip(&self.plans).filter(|(s, _)| down(s)).map(|(_, p)| p.name.as_str()).collect();
             if missing.is_empty() || stop.load(Ordering::Relaxed) {
                 return;
             }
@@ -251,13 +278,17 @@ impl Engine {
     /// Starts a worker at each place over open ports. Returns when all of them poll.
     pub(crate) fn start(
         eal: &Arc<Eal>,
-        open: OpenPorts,
-        policy: Policy,
+        mut open: OpenPorts,
+        mut policy: Policy,
         places: &[Place],
         pool: &Mempool,
         yields: bool,
     ) -> anyhow::Result<Self> {
         let count = u8::try_from(places.len()).context("too many workers")?;
+        for far in nodes::distances(&open.nodes(), places) {
+            tracing::warn!("{far}");
+        }
+        let steering = steering::steer(&mut open.started, &open.plans, &mut policy, count)?;
         let rules = Arc::new(Rules::new(policy, count));
         let (ports, queues) = deal_queues(open.started, places.len())?;
         let rings = join_workers(eal, places.len())?;
@@ -287,7 +318,7 @@ impl Engine {
             workers.push(handle);
         }
         drop(ready);
-        let engine = Self { workers, stop, counters, ports, clock, rules };
+        let engine = Self { workers, stop, counters, ports, steering, clock, rules };
         for _ in 0..count {
             is_ready.recv().map_err(|_| anyhow!("a worker ended while it started"))?;
         }
@@ -318,7 +349,8 @@ impl Engine {
         account::log_notices(&self.counters);
         log_times(&self.counters, self.clock);
         let vpn = Tunnels::of(&workers, self.clock.now());
-        Ok(Report::of(&self.counters, vpn))
+        let steering = if workers.len() > 1 { std::mem::take(&mut self.steering) } else { Vec::new() };
+        Ok(Report { steering, ..Report::of(&self.counters, vpn) })
     }
 }
 

@@ -15,10 +15,12 @@ mod engine;
 mod latency;
 mod lower;
 mod machine;
+mod nodes;
 mod notify;
 mod replay;
 mod run;
 mod signals;
+mod steering;
 mod tunnels;
 
 pub use cli::main;

@@ -131,10 +131,7 @@ fn ports(model: &Model, macs: &[Mac]) -> Vec<Port> {
         .iter()
         .zip(macs)
         .map(|(p, mac)| Port {
-            side: match p.role {
-                Role::Inside => Side::Inside,
-                Role::Outside => Side::Outside,
-            },
+            side: side(p.role),
             mac,
             vlan: p.vlan.as_ref().map(|v| v.value),
             mtu: p.mtu.value,
@@ -142,6 +139,14 @@ fn ports(model: &Model, macs: &[Mac]) -> Vec<Port> {
             gateway: p.gateway.as_ref().map(|g| g.value),
         })
         .collect()
+}
+
+/// The side of a role.
+pub(crate) const fn side(role: Role) -> Side {
+    match role {
+        Role::Inside => Side::Inside,
+        Role::Outside => Side::Outside,
+    }
 }
 
 fn forwards(model: &Model) -> Vec<Forward> {

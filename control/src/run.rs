@@ -1,8 +1,9 @@
 //! `underpass run`: the dataplane, until a signal.
 
 use crate::engine::{self, Engine, OpenPorts, PortPlan};
+use crate::machine::Place;
 use crate::notify::Notify;
-use crate::{account, lower, machine, signals};
+use crate::{account, lower, machine, nodes, signals};
 use anyhow::{Context, bail};
 use config::{Device, Model};
 use dataplane::io::dpdk::Dpdk;
@@ -29,7 +30,7 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let cpus = machine::cpus();
     let places = machine::places(&model.runtime().workers.value, &cpus)?;
     let plans = plans(&model);
-    let (eal, pool) = start_dpdk(&model, &plans, places.len(), &cpus)?;
+    let (eal, pool) = start_dpdk(&model, &plans, &places, &cpus)?;
     let open = OpenPorts::open(&eal, &plans, places.len(), &pool)?;
     let mut notify = Notify::from_environment();
     // The tables are taken after the links are up; a minute is for them.
@@ -43,6 +44,9 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
         places.iter().map(|p| p.cpu.map_or("any".to_owned(), |c| c.to_string())).collect::<Vec<_>>().join(", "),
         Worker::<Dpdk>::memory(&started.rules) >> 20,
     );
+    for port in started.steering.iter().filter(|_| places.len() > 1) {
+        tracing::info!("{}", port.to_string().trim_end());
+    }
     writeln!(std::io::stdout(), "ready").and_then(|()| std::io::stdout().flush()).context("cannot write to stdout")?;
     notify.ready(&format!("Forwarding with {} worker(s)", places.len()));
     while !stop.load(Ordering::Relaxed) && started.is_alive() {
@@ -66,16 +70,16 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
 pub(crate) fn start_dpdk(
     model: &Model,
     plans: &[PortPlan],
-    workers: usize,
+    places: &[Place],
     cpus: &[usize],
 ) -> anyhow::Result<(Arc<Eal>, Mempool)> {
-    let count = buffer_count(model, plans, workers);
+    let count = buffer_count(model, plans, places.len());
     let memory = machine::memory(model.runtime().memory.value, engine::buffer_bytes(count, engine::data_room(plans)))?;
     tracing::info!("memory: {memory}");
     let (virtuals, pci) = devices(model);
     let extra: Vec<String> = model.runtime().eal.iter().map(|e| e.value.clone()).collect();
     let eal = engine::start_eal(memory, &virtuals, &pci, &extra, cpus.first().copied())?;
-    let pool = engine::make_pool(&eal, plans, count)?;
+    let pool = engine::make_pool(&eal, plans, count, nodes::of_workers(places))?;
     Ok((eal, pool))
 }
 
@@ -115,6 +119,9 @@ pub(crate) fn plans(model: &Model) -> Vec<PortPlan> {
             tx_descriptors: p.tx_descriptors.value,
             promiscuous: p.promiscuous.value,
             mac: p.mac.as_ref().map(|m| m.value.octets()),
+            side: lower::side(p.role),
+            vlan: p.vlan.is_some(),
+            steering: p.steering.value,
         })
         .collect()
 }

@@ -258,6 +258,14 @@ counters! {
     HandedOff = "handed_off",
     /// Packets received from other workers.
     HandedIn = "handed_in",
+    /// Packets looked at to see whether a device that was told whom they belong to brought them there: one of 64 bursts.
+    SteeringSampled = "steering_sampled",
+    /// Of these, packets that came by another worker's queue, and were handed over. If they are many, compare
+    /// `steering_hash_wrong`; lower the port's `steering` if you like, nothing else depends on it.
+    SteeringMissed = "steering_missed",
+    /// Of these, packets whose hash, as the device tells it, is not the one that its key gives: it hashes other fields, or
+    /// did not take the key.
+    SteeringHashWrong = "steering_hash_wrong",
     /// Packets put aside until ARP or a first fragment comes.
     Held = "held",
     /// Packets that were put aside and went on, or were dropped.

@@ -5,6 +5,8 @@
 
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
+use dataplane::policy::Sharding;
+use dataplane::types::WorkerId;
 use pcap_file::pcap::{PcapPacket, PcapWriter};
 use serde::Serialize;
 use std::fs::File;
@@ -27,6 +29,51 @@ const CALLS: u32 = 32;
 const FILLING: u16 = 64;
 /// Incoming-Call-Reply's result [RFC 2637 §2.10].
 const CONNECTED: u8 = 1;
+
+/// The capture of a worker's queue: the first is the one that was named.
+pub(super) fn of_queue(capture: &Path, queue: u8) -> PathBuf {
+    if queue == 0 { capture.to_owned() } else { capture.with_extension(format!("{queue}.pcap")) }
+}
+
+/// Writes a capture of UDP flows for each worker's queue, of which `handoff` percent belong to the next worker.
+pub(super) fn write_shared(
+    path: &Path,
+    sharding: &Sharding,
+    flows: u32,
+    rounds: u32,
+    handoff: u8,
+) -> anyhow::Result<()> {
+    ensure!(packets(flows, rounds).is_some(), "{flows} flows {rounds} times are more packets than a capture may have");
+    let workers = sharding.workers();
+    let each = flows / u32::from(workers);
+    ensure!(each > 0, "{flows} flows are too few for {workers} workers");
+    // Flows by whom they belong to; the hosts of each worker are found as they come.
+    let mut hosts: Vec<_> = (0..workers)
+        .map(|w| {
+            (0u32..).map(|n| n * FLOWS_PER_HOST).filter(move |&flow| sharding.of_inside(host(flow)) == WorkerId(w))
+        })
+        .map(|hosts| hosts.flat_map(|first| first..first + FLOWS_PER_HOST))
+        .collect();
+    for queue in 0..workers {
+        let away = each * u32::from(handoff) / 100;
+        let mut take = |owner: u8, n: u32| -> Vec<u32> {
+            hosts.get_mut(usize::from(owner)).map(|flows| flows.take(n as usize).collect()).unwrap_or_default()
+        };
+        let mut mine: Vec<u32> = take(queue, each - away);
+        mine.extend(take((queue + 1) % workers, away));
+        let mut out = Writer::new(&of_queue(path, queue))?;
+        let count = u32::try_from(mine.len())?;
+        for flow in (0..rounds).flat_map(|_| shuffled(count)).filter_map(|n| mine.get(n as usize)) {
+            out.put(0, udp(*flow)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn udp(flow: u32) -> anyhow::Result<Frame<'static>> {
+    let port = 10_000 + u16::try_from(flow % FLOWS_PER_HOST)? * 7;
+    Ok(Frame::udp((host(flow), port), (SERVER, 4000)).payload(&[0u8; 18]))
+}
 
 /// What flows carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -85,8 +132,7 @@ pub(super) fn write(path: &Path, traffic: Traffic, flows: u32, rounds: u32) -> a
     let mut out = Writer::new(path)?;
     if traffic == Traffic::Udp {
         for flow in (0..rounds).flat_map(|_| shuffled(flows)) {
-            let port = 10_000 + u16::try_from(flow % FLOWS_PER_HOST)? * 7;
-            out.put(0, Frame::udp((host(flow), port), (SERVER, 4000)).payload(&[0u8; 18]))?;
+            out.put(0, udp(flow)?)?;
         }
         return Ok(());
     }

@@ -3,6 +3,9 @@
 //! A capture with one small UDP packet of each flow is read over and over by `net_pcap` (`infinite_rx=1`), translated,
 //! and swallowed by `net_null`. The first round opens the sessions; the rate is taken when all are open. Tunnels ([`flows`])
 //! are answered once by a second capture, on a device that swallows too.
+//!
+//! With several workers each has a queue with a capture of its own, of which a given part belongs to the next worker: what
+//! handing packets over costs is the difference that this part makes.
 
 mod flows;
 
@@ -11,6 +14,7 @@ pub(crate) use flows::Traffic;
 use crate::engine::{Engine, OpenPorts};
 use crate::{lower, machine, run, signals};
 use anyhow::{Context, bail, ensure};
+use dataplane::policy::Sharding;
 use dataplane::verdict::{DropReason, Event};
 use dpdk::Clock;
 use flows::{SERVER, TUNNELS_OUTSIDE};
@@ -30,6 +34,10 @@ pub(crate) struct Bench {
     pub(crate) sessions: u32,
     /// How often each flow is in the capture.
     pub(crate) rounds: u32,
+    /// Workers, each with a queue.
+    pub(crate) workers: u8,
+    /// Percent of the packets that come by another worker's queue.
+    pub(crate) handoff: u8,
     /// How long to measure.
     pub(crate) seconds: f64,
     /// The capture; written if it is not there.
@@ -45,6 +53,8 @@ pub(crate) struct Bench {
 struct Measured {
     traffic: Traffic,
     sessions: u64,
+    workers: u8,
+    handed_off_percent: f64,
     seconds: f64,
     packets: u64,
     million_packets_per_second: f64,
@@ -53,6 +63,8 @@ struct Measured {
     drops: u64,
 }
 
+/// The secret of a bench: the capture must know who owns which host.
+const SEED: u64 = 0x0bad_5eed;
 const OUTSIDE: &str = "198.19.0.2";
 
 /// Measures, and prints the result.
@@ -64,8 +76,18 @@ pub(crate) fn bench(plan: &Bench) -> anyhow::Result<ExitCode> {
         scratch = Scratch::new()?;
         scratch.0.join("flows.pcap")
     };
+    ensure!(plan.workers > 1 || plan.handoff == 0, "one worker has nobody to hand packets to: add --workers 2");
+    ensure!(
+        plan.workers == 1 || plan.traffic == Traffic::Udp,
+        "several workers are measured with UDP: leave --traffic out, or --workers and --handoff"
+    );
     if !capture.exists() {
-        flows::write(&capture, plan.traffic, plan.sessions, plan.rounds)?;
+        if plan.workers == 1 {
+            flows::write(&capture, plan.traffic, plan.sessions, plan.rounds)?;
+        } else {
+            let sharding = Sharding::new(plan.workers, SEED);
+            flows::write_shared(&capture, &sharding, plan.sessions, plan.rounds, plan.handoff)?;
+        }
     }
     if plan.only_capture {
         return Ok(ExitCode::SUCCESS);
@@ -77,10 +99,10 @@ pub(crate) fn bench(plan: &Bench) -> anyhow::Result<ExitCode> {
     let cpus = machine::cpus();
     let places = machine::places(&model.runtime().workers.value, &cpus)?;
     let plans = run::plans(&model);
-    let (eal, pool) = run::start_dpdk(&model, &plans, places.len(), &cpus)?;
+    let (eal, pool) = run::start_dpdk(&model, &plans, &places, &cpus)?;
     let hugepages = eal.has_hugepages();
     let open = OpenPorts::open(&eal, &plans, places.len(), &pool)?;
-    let policy = lower::policy(&model, &open.macs(), run::seed()?);
+    let policy = lower::policy(&model, &open.macs(), SEED);
     let engine = Engine::start(&eal, open, policy, &places, &pool, false)?;
     let measured = measure(&engine, plan, hugepages, &stop);
     let report = engine.stop()?;
@@ -91,9 +113,12 @@ pub(crate) fn bench(plan: &Bench) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string(&measured)?);
     } else {
         println!(
-            "{} sessions of {:?}: {:.2} million packets a second, {:.0} TSC cycles a packet ({} memory, {} drops)",
+            "{} sessions of {:?}, {} worker(s), {:.0} % handed off: {:.2} million packets a second, {:.0} TSC cycles a \
+             packet ({} memory, {} drops)",
             measured.sessions,
             measured.traffic,
+            measured.workers,
+            measured.handed_off_percent,
             measured.million_packets_per_second,
             measured.tsc_cycles_per_packet,
             if hugepages { "hugepage" } else { "ordinary" },
@@ -111,11 +136,14 @@ fn measure(
 ) -> anyhow::Result<Measured> {
     let settled = if plan.traffic == Traffic::Udp { Event::SessionsOpened } else { Event::TunnelsConfirmed };
     let opened = || engine.counters.iter().map(|c| c.events(settled)).sum::<u64>();
+    let handed = || engine.counters.iter().map(|c| c.events(Event::HandedOff)).sum::<u64>();
     let sent = || engine.counters.iter().map(|c| c.account().sent).sum::<u64>();
     let drops =
         || DropReason::ALL.iter().map(|&r| engine.counters.iter().map(|c| c.drops(r)).sum::<u64>()).sum::<u64>();
     let deadline = Instant::now() + Duration::from_secs(60);
-    while opened() < u64::from(plan.sessions) {
+    // Each worker's share is whole.
+    let wanted = u64::from(plan.sessions / u32::from(plan.workers) * u32::from(plan.workers));
+    while opened() < wanted {
         if stop.load(Ordering::Relaxed) || Instant::now() > deadline {
             bail!("only {} of {} sessions opened in a minute", opened(), plan.sessions);
         }
@@ -123,19 +151,21 @@ fn measure(
     }
     // A round or more with every session open, so that caches and branch predictors are as they will be.
     sleep(Duration::from_millis(500));
-    let (from, tsc, dropped, started) = (sent(), Clock::tsc(), drops(), Instant::now());
+    let (from, tsc, dropped, away, started) = (sent(), Clock::tsc(), drops(), handed(), Instant::now());
     sleep(Duration::from_secs_f64(plan.seconds));
     let (to, cycles, seconds) = (sent(), Clock::tsc() - tsc, started.elapsed().as_secs_f64());
-    let packets = to - from;
+    let (packets, away) = (to - from, handed() - away);
     ensure!(packets > 0, "no packet went through");
     #[allow(clippy::cast_precision_loss, reason = "figures for people")]
     Ok(Measured {
         traffic: plan.traffic,
-        sessions: plan.sessions.into(),
+        sessions: wanted,
+        workers: plan.workers,
+        handed_off_percent: away as f64 / packets as f64 * 100.0,
         seconds,
         packets,
         million_packets_per_second: packets as f64 / seconds / 1e6,
-        tsc_cycles_per_packet: cycles as f64 / packets as f64,
+        tsc_cycles_per_packet: cycles as f64 * f64::from(plan.workers) / packets as f64,
         hugepages,
         drops: drops() - dropped,
     })
@@ -145,8 +175,11 @@ fn configuration(plan: &Bench, capture: &Path) -> anyhow::Result<String> {
     let sessions = plan.sessions;
     let answers = flows::answers(capture);
     let answers = answers.to_str().context("the capture's path is not UTF-8")?;
-    let capture = capture.to_str().context("the capture's path is not UTF-8")?;
-    let buffers = flows::packets(sessions, plan.rounds).context("too many packets")? + 16_384;
+    let captures: Vec<_> = (0..plan.workers).map(|queue| flows::of_queue(capture, queue)).collect();
+    let captures = captures.iter().map(|c| c.to_str()).collect::<Option<Vec<_>>>();
+    let captures = captures.context("the capture's path is not UTF-8")?.join(",rx_pcap=");
+    let workers = plan.workers;
+    let buffers = flows::packets(sessions, plan.rounds).context("too many packets")? + 16_384 * u32::from(plan.workers);
     // A tunnel has two legs; PPTP's control connections come on top.
     let table = (sessions * 3).max(4096);
     let (outside, pool) = match plan.traffic {
@@ -162,13 +195,13 @@ fn configuration(plan: &Bench, capture: &Path) -> anyhow::Result<String> {
     Ok(format!(
         r#"
 [runtime]
-workers = 1
+workers = {workers}
 buffers = {buffers}
 link_wait = "0s"
 [[port]]
 name = "inside"
 role = "inside"
-device = "net_pcap0,rx_pcap={capture},infinite_rx=1"
+device = "net_pcap0,rx_pcap={captures},infinite_rx=1"
 addresses = ["10.0.0.1/8"]
 [[port]]
 name = "outside"

@@ -97,7 +97,7 @@ pub(crate) fn demo(args: &Demo) -> anyhow::Result<ExitCode> {
     let eal = engine::start_eal(memory, &[], &[], &[], cpus.first().copied())?;
     let (_, far_inside) = wire(&eal, "lan", "lan_far", queues, WIRE).context("cannot make the inside wire")?;
     let (_, far_outside) = wire(&eal, "wan", "wan_far", queues, WIRE).context("cannot make the outside wire")?;
-    let pool = engine::make_pool(&eal, &plans, buffers)?;
+    let pool = engine::make_pool(&eal, &plans, buffers, None)?;
     let open = OpenPorts::open(&eal, &plans, workers, &pool)?;
     let far = Far::open(&eal, [&far_inside, &far_outside], queues, &pool)?;
     let policy = lower::policy(&model, &open.macs(), run::seed()?);

@@ -52,6 +52,7 @@ errno! {
     Invalid = 22, "invalid argument";
     NoSpace = 28, "no room left";
     NameTooLong = 36, "the name is too long";
+    NotImplemented = 38, "not implemented";
     NotSupported = 95, "not supported";
     AlreadyDone = 114, "already done";
 }
@@ -273,6 +274,18 @@ pub enum PortError {
         size: u16,
         /// How many RX queues were started.
         queues: u16,
+    },
+    /// The device does not take a rule.
+    #[error("device {name} does not take the rule \"{rule}\": {errno}{said}")]
+    Rule {
+        /// The device.
+        name: String,
+        /// The rule.
+        rule: String,
+        /// What DPDK reported.
+        errno: Errno,
+        /// The driver's own words, if any, with what goes before them.
+        said: String,
     },
     /// Any other step that DPDK refused.
     #[error("device {name}: cannot {action}: {errno}")]

@@ -24,6 +24,7 @@
 mod clock;
 mod eal;
 mod error;
+mod flow;
 mod mbuf;
 mod mempool;
 mod port;
@@ -38,6 +39,7 @@ pub use arrayvec::ArrayVec;
 pub use clock::Clock;
 pub use eal::{Eal, EalConfig, Hugepages, Memory};
 pub use error::{EalError, Errno, MbufError, MempoolError, PortError, RingError, ThreadError};
+pub use flow::{FlowRule, Header, Masked, Target};
 pub use mbuf::{Mbuf, Segments, free_bulk};
 pub use mempool::{Mempool, PoolConfig};
 pub use port::{ActivePort, Link, Mtu, Port, PortConfig, PortInfo, PortStats, Started};

@@ -8,13 +8,15 @@
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::marker::PhantomData;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dpdk_sys as sys;
 
 use crate::eal::{Devices, EalInner};
 use crate::error::{Errno, PortError};
+use crate::flow::{FlowRule, with_raw};
 use crate::ring::RawRing;
 use crate::{Eal, Mempool, Rss, RssFunctions, RxQueue, TxQueue};
 
@@ -29,7 +31,7 @@ pub struct PortInfo {
     pub max_tx_queues: u16,
     /// Entries of the RSS redirection table; zero without one.
     pub reta_size: u16,
-    /// Bytes of the RSS hash key; zero where the driver does not say.
+    /// Bytes of the RSS hash key: DPDK's usual 40 where a driver with a redirection table does not say, zero without one.
     pub hash_key_size: u8,
     /// What the device can hash for RSS.
     pub rss: RssFunctions,
@@ -142,6 +144,8 @@ pub(crate) struct Device {
     name: String,
     /// Whether it was configured, so that it must be closed.
     opened: bool,
+    /// Whether it ever had a rule, so that its rules must go before it stops.
+    ruled: AtomicBool,
     /// If it was made at run time, so that it is removed when closed: the rings that it is made of, if any.
     made: Option<Vec<Arc<RawRing>>>,
     // `made`, this and `eal` drop in this order, after `drop` below has closed the device that uses them.
@@ -185,7 +189,7 @@ impl Device {
             max_rx_queues: info.max_rx_queues,
             max_tx_queues: info.max_tx_queues,
             reta_size: info.reta_size,
-            hash_key_size: info.hash_key_size,
+            hash_key_size: if info.hash_key_size == 0 && info.reta_size > 0 { 40 } else { info.hash_key_size },
             rss: RssFunctions(info.flow_type_rss_offloads),
             rx_offloads: info.rx_offload_capa,
             tx_offloads: info.tx_offload_capa,
@@ -208,6 +212,10 @@ impl Drop for Device {
                 devices.made.insert(self.id, rings); // To be found again.
             }
             return;
+        }
+        if *self.ruled.get_mut() {
+            // SAFETY: the device is open, and the structure may be absent.
+            unsafe { sys::rte_flow_flush(self.id, ptr::null_mut()) };
         }
         // SAFETY: no queue of it is left, so nobody polls it.
         unsafe { sys::rte_eth_dev_stop(self.id) };
@@ -271,7 +279,17 @@ impl Port {
             return Err(PortError::InUse(name.into()));
         }
         let (made, eal) = (devices.made.remove(&id), eal.inner.clone());
-        Ok(Port { device: Device { id, name: name.into(), opened: false, made, _pool: None, eal } })
+        Ok(Port {
+            device: Device {
+                id,
+                name: name.into(),
+                opened: false,
+                ruled: AtomicBool::new(false),
+                made,
+                _pool: None,
+                eal,
+            },
+        })
     }
 
     /// The names of all devices that there are.
@@ -533,6 +551,19 @@ impl ActivePort {
         Ok(())
     }
 
+    /// What is hashed and with which key, as the driver says.
+    pub fn rss(&self) -> Result<Rss, PortError> {
+        let size = self.info()?.hash_key_size;
+        // More room than any driver's key takes: some copy all of theirs whatever length they are told.
+        let mut key = vec![0; 256];
+        let mut conf = sys::rte_eth_rss_conf { rss_key: key.as_mut_ptr(), rss_key_len: size, ..Default::default() };
+        // SAFETY: the driver fills the structure, and the key, whose length is a byte and so below the room that there is.
+        let result = unsafe { sys::rte_eth_dev_rss_hash_conf_get(self.device.id, &mut conf) };
+        self.device.step("read its RSS key", result)?;
+        key.truncate(usize::from(size));
+        Ok(Rss { functions: RssFunctions(conf.rss_hf), key: (size > 0).then_some(key) })
+    }
+
     /// Sets the redirection table: entry i is the RX queue of packets whose hash has i in its low bits.
     pub fn set_reta(&mut self, queues: &[u16]) -> Result<(), PortError> {
         let size = self.info()?.reta_size;
@@ -560,6 +591,64 @@ impl ActivePort {
         let result = unsafe { sys::rte_eth_dev_rss_reta_query(self.device.id, groups.as_mut_ptr(), size) };
         self.device.step("read its RSS redirection table", result)?;
         Ok(groups.iter().flat_map(|group| group.reta).take(usize::from(size)).collect())
+    }
+
+    /// Whether the device would take a rule. Changes nothing.
+    pub fn validate(&self, rule: &FlowRule) -> Result<(), PortError> {
+        let mut error = sys::rte_flow_error::default();
+        let result = with_raw(rule, |attr, items, actions| {
+            // SAFETY: all of these are as DPDK wants them during this call (see `with_raw`); the driver fills `error`.
+            unsafe { sys::rte_flow_validate(self.device.id, attr, items, actions, &mut error) }
+        });
+        Errno::check(result).map(drop).map_err(|errno| self.rule_error(rule, errno, &error))
+    }
+
+    /// Installs rules, all of them or none. They stay until [`remove_rules`](ActivePort::remove_rules) or until the port
+    /// is closed.
+    pub fn add_rules(&mut self, rules: &[FlowRule]) -> Result<(), PortError> {
+        for rule in rules {
+            self.validate(rule)?;
+        }
+        let mut made = Vec::with_capacity(rules.len());
+        for rule in rules {
+            let mut error = sys::rte_flow_error::default();
+            self.device.ruled.store(true, Ordering::Relaxed);
+            let id = self.device.id;
+            let flow = with_raw(rule, |attr, items, actions| {
+                // SAFETY: all of these are as DPDK wants them during this call (see `with_raw`), and it copies what it
+                // keeps; the driver fills `error`.
+                unsafe { sys::rte_flow_create(id, attr, items, actions, &mut error) }
+            });
+            match NonNull::new(flow) {
+                Some(flow) => made.push(flow),
+                None => {
+                    let errno = Errno::last();
+                    for flow in made {
+                        // SAFETY: a rule of this port that was made above and is not destroyed yet.
+                        unsafe { sys::rte_flow_destroy(id, flow.as_ptr(), ptr::null_mut()) };
+                    }
+                    return Err(self.rule_error(rule, errno, &error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all rules.
+    pub fn remove_rules(&mut self) -> Result<(), PortError> {
+        // SAFETY: the port is open, and the structure may be absent.
+        let result = unsafe { sys::rte_flow_flush(self.device.id, ptr::null_mut()) };
+        self.device.step("remove its flow rules", result).map(drop)
+    }
+
+    fn rule_error(&self, rule: &FlowRule, errno: Errno, error: &sys::rte_flow_error) -> PortError {
+        let said = if error.message.is_null() {
+            String::new()
+        } else {
+            // SAFETY: a driver's message is a static C string.
+            format!(" ({})", unsafe { CStr::from_ptr(error.message) }.to_string_lossy())
+        };
+        PortError::Rule { name: self.device.name.clone(), rule: rule.to_string(), errno, said }
     }
 }
 

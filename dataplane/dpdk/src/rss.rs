@@ -13,6 +13,14 @@ impl RssFunctions {
     pub const TCP: RssFunctions = RssFunctions(dpdk_sys::SHIM_RSS_TCP);
     /// Addresses and ports of UDP.
     pub const UDP: RssFunctions = RssFunctions(dpdk_sys::SHIM_RSS_UDP);
+    /// Addresses of IPv4; with some drivers only of what has no function of its own.
+    pub const IPV4: RssFunctions = RssFunctions(dpdk_sys::SHIM_RSS_IPV4);
+    /// Addresses of IPv4 that is neither TCP, UDP nor SCTP.
+    pub const IPV4_OTHER: RssFunctions = RssFunctions(dpdk_sys::SHIM_RSS_IPV4_OTHER);
+    /// Addresses and ports of TCP over IPv4.
+    pub const IPV4_TCP: RssFunctions = RssFunctions(dpdk_sys::SHIM_RSS_IPV4_TCP);
+    /// Addresses and ports of UDP over IPv4.
+    pub const IPV4_UDP: RssFunctions = RssFunctions(dpdk_sys::SHIM_RSS_IPV4_UDP);
     /// The SPI of ESP.
     pub const ESP: RssFunctions = RssFunctions(dpdk_sys::SHIM_RSS_ESP);
     /// The SPI of AH.

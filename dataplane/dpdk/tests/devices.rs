@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use common::{Burst, eal, numbered, numbers, packet, pool, start, unique, until};
 use dpdk::{
-    Clock, Eal, EalConfig, EalError, Errno, Memory, Mtu, Port, PortConfig, PortError, Rss, RssFunctions, toeplitz, wire,
+    Clock, Eal, EalConfig, EalError, Errno, FlowRule, Header, Masked, Memory, Mtu, Port, PortConfig, PortError, Rss,
+    RssFunctions, Target, toeplitz, wire,
 };
 use pcap_file::pcap::{PcapPacket, PcapReader, PcapWriter};
 
@@ -272,6 +273,9 @@ fn rss_takes_a_key_and_a_table_and_refuses_what_the_device_lacks() {
     assert_eq!(started.port.reta().unwrap(), table);
     assert!(matches!(started.port.set_reta(&table[1..]), Err(PortError::Reta { .. })));
     assert!(matches!(started.port.set_reta(&vec![queues; size.into()]), Err(PortError::Reta { queues: 2, .. })));
+    let own = Rss { functions: RssFunctions::TCP | RssFunctions::UDP, key: Some(key.clone()) };
+    started.port.set_rss(&own).unwrap();
+    assert_eq!(started.port.rss().unwrap().key, own.key, "it says which key it has");
     let wrong = Rss { functions: RssFunctions::IP, key: Some(key[..7].to_vec()) };
     assert!(matches!(started.port.set_rss(&wrong), Err(PortError::RssKey { found: 7, .. })));
 
@@ -280,6 +284,26 @@ fn rss_takes_a_key_and_a_table_and_refuses_what_the_device_lacks() {
     let error =
         Port::find(eal(), &a).unwrap().start(&PortConfig { rss: Some(rss), ..PortConfig::new(&pool) }).unwrap_err();
     assert!(matches!(error, PortError::Rss { supported: 0, .. }), "{error}");
+}
+
+#[test]
+fn rules_that_a_device_cannot_do_are_refused_with_the_rule_and_the_reason() {
+    let pool = pool(255);
+    let mut started = Port::attach(eal(), &unique("net_null")).unwrap().start(&PortConfig::new(&pool)).unwrap();
+    let spi = Masked { value: 3, mask: 0x7f };
+    let rule = FlowRule {
+        priority: 0,
+        headers: vec![Header::Ethernet, Header::Ipv4, Header::Esp { spi }],
+        target: Target::Queue(0),
+    };
+    assert_eq!(rule.to_string(), "eth / ipv4 / esp spi 0x3/0x7f -> queue 0");
+    for error in [started.port.validate(&rule).unwrap_err(), started.port.add_rules(&[rule]).unwrap_err()] {
+        let text = error.to_string();
+        assert!(
+            text.contains("eth / ipv4 / esp spi 0x3/0x7f -> queue 0") && text.contains("not implemented"),
+            "{text}"
+        );
+    }
 }
 
 /// The verification suite that Microsoft publishes with its definition of RSS.

@@ -48,6 +48,16 @@ impl Buf for Mbuf {
     fn set_tag(&mut self, tag: u64) {
         Self::set_tag(self, tag);
     }
+
+    #[inline]
+    fn prefetch_header(&self) {
+        dpdk::prefetch(self.header_address());
+    }
+
+    #[inline]
+    fn rss_hash(&self) -> Option<u32> {
+        Self::rss_hash(self)
+    }
 }
 
 /// One worker's share of a port.

@@ -34,6 +34,12 @@ pub trait Buf: Sized {
     fn tag(&self) -> u64;
     /// Sets them.
     fn set_tag(&mut self, tag: u64);
+    /// Starts to fetch what stands beside the frame: where it lies, its length, its tag.
+    fn prefetch_header(&self) {}
+    /// The hash by which the device chose the queue, where it says so.
+    fn rss_hash(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// The ports and peers of one worker.

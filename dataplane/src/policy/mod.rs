@@ -4,12 +4,14 @@
 //! [`Rules::new`] trusts it to be sane (networks do not overlap, pool addresses lie in outside networks); `config` has
 //! checked that. Whatever it holds, nothing here panics.
 
+mod levels;
 mod net;
 mod passthrough;
 mod rules;
 mod sharding;
 pub mod steering;
 
+pub use levels::{Level, Sample, Steered, Traffic};
 pub use net::Net;
 pub use passthrough::{IkePort, Pairing, Passthrough, Switch};
 pub use rules::{Local, Reach, Rules, StaticMapping};
@@ -277,6 +279,8 @@ pub struct Policy {
     pub passthrough: Passthrough,
     /// Sizes of tables.
     pub sizes: Sizes,
+    /// What each port's device does about steering; nothing for those that are not here.
+    pub steered: Vec<Steered>,
     /// How finely ownership is cut, for NICs to follow.
     pub grain: steering::Grain,
     /// Secret behind hashes and the choice of ports. Random for each start; fixed for a replay.
@@ -310,6 +314,7 @@ impl Default for Policy {
             allows: Vec::new(),
             passthrough: Passthrough::default(),
             sizes: Sizes::default(),
+            steered: Vec::new(),
             grain: steering::Grain::default(),
             seed: 0,
         }

@@ -15,7 +15,7 @@ use crate::io::{BURST, Buf, Burst, Io};
 use crate::nat::rewrite::{self, Hop};
 use crate::packet::{self, Class, Layer, Meta};
 use crate::passthrough::inspect;
-use crate::types::{Direction, PortId, Side};
+use crate::types::{Direction, PortId, Side, WorkerId};
 use crate::verdict::{DropReason, Event};
 use crate::wire::tcp::flags::{FIN, RST, SYN};
 use arrayvec::ArrayVec;
@@ -30,6 +30,8 @@ enum Found {
     Plain(u64),
     /// IPv4 that [`super::judge`] must look at.
     Odd(Why),
+    /// Another worker's.
+    Away(WorkerId),
     /// ARP at this offset.
     Arp(u8),
     /// A copy of another worker's ARP.
@@ -55,6 +57,9 @@ impl<I: Io> Worker<I> {
     pub(super) fn burst(&mut self, bufs: &mut Burst<I::Buf>, port: Option<PortId>) {
         let mut staged: ArrayVec<Staged, BURST> = ArrayVec::new();
         for i in 0..bufs.len() {
+            if let Some(far) = bufs.get(i + 2 * AHEAD) {
+                far.prefetch_header();
+            }
             crate::prefetch::read(bufs.get(i + AHEAD).and_then(|b| b.data().first()));
             staged.push(Staged::EMPTY);
             let (Some(buf), Some(s)) = (bufs.get(i), staged.last_mut()) else { break };
@@ -75,6 +80,7 @@ impl<I: Io> Worker<I> {
                     }
                 }
                 Found::Odd(why) => self.judge(s.port, buf, s.meta, why),
+                Found::Away(owner) => self.hand_over(buf, owner, s.port, Why::Owned),
                 Found::Arp(l3) => self.arp(s.port, buf, l3, true),
                 Found::ArpCopy(l3) => self.arp(s.port, buf, l3, false),
                 Found::Bad(reason) => self.drop(buf, reason),
@@ -102,12 +108,14 @@ impl<I: Io> Worker<I> {
             Ok(Layer::Ip) => {
                 let meta = &staged.meta;
                 let settled = matches!(tag.why, Why::Fresh | Why::Owned);
-                if settled && is_plain(meta) && self.owns(tag, meta) {
-                    let hash = self.nat.sessions.hash(&meta.key);
-                    self.nat.sessions.prefetch_bucket(hash);
-                    Found::Plain(hash)
-                } else {
-                    Found::Odd(tag.why)
+                match self.elsewhere(tag, meta) {
+                    Some(owner) => Found::Away(owner),
+                    None if settled && is_plain(meta) => {
+                        let hash = self.nat.sessions.hash(&meta.key);
+                        self.nat.sessions.prefetch_bucket(hash);
+                        Found::Plain(hash)
+                    }
+                    None => Found::Odd(tag.why),
                 }
             }
             Ok(Layer::Arp(l3)) if tag.why == Why::ArpCopy => Found::ArpCopy(l3),
@@ -116,12 +124,13 @@ impl<I: Io> Worker<I> {
         };
     }
 
-    /// Whether a plain packet's session is in this worker's shard.
+    /// The worker in whose shard a fresh packet's session is, if that is another one and the packet's own key says so.
     #[inline]
-    fn owns(&self, tag: Tag, meta: &Meta) -> bool {
-        tag.why == Why::Owned
-            || self.rules.sharding.workers() == 1
-            || self.rules.owner(self.rules.side(tag.port), meta) == Some(self.me)
+    fn elsewhere(&self, tag: Tag, meta: &Meta) -> Option<WorkerId> {
+        if tag.why != Why::Fresh || self.rules.sharding.workers() == 1 || meta.is_fragment() {
+            return None;
+        }
+        self.rules.owner(self.rules.side(tag.port), meta).filter(|owner| *owner != self.me)
     }
 
     /// Stage 3 for a packet of an established flow. Gives the packet back, unchanged, when it is not.

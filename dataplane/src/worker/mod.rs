@@ -18,6 +18,7 @@ mod errors;
 mod fragmenting;
 mod judge;
 mod output;
+mod sampling;
 mod steer;
 pub mod tag;
 mod waiting;
@@ -37,6 +38,9 @@ use std::sync::Arc;
 use tag::Why;
 use waiting::Waiting;
 
+/// Bursts taken from other workers in a turn, while they are full: others have worked on these packets already, so it is
+/// better to let a device's queue overflow than theirs.
+const HANDED_BURSTS: usize = 4;
 /// Neighbours looked at in a millisecond.
 const NEIGHBOURS_PER_TICK: usize = 64;
 /// Waiting packets whose next hop is looked at in a millisecond.
@@ -66,6 +70,10 @@ pub struct Worker<I: Io> {
     counters: Arc<Counters>,
     tx: Vec<Burst<I::Buf>>,
     hand: Vec<Burst<I::Buf>>,
+    /// Whether any port's device is to be looked at by samples.
+    samples: bool,
+    /// Bursts received from ports, wrapping.
+    bursts: u32,
     now: Tick,
     swept: Tick,
 }
@@ -95,6 +103,8 @@ impl<I: Io> Worker<I> {
             arp_copies: answer::ARP_COPIES_PER_TICK,
             tx: p.ports.iter().map(|_| Burst::new()).collect(),
             hand: (0..rules.sharding.workers()).map(|_| Burst::new()).collect(),
+            samples: rules.sharding.workers() > 1 && p.steered.iter().any(crate::policy::Steered::any),
+            bursts: 0,
             counters,
             rules,
             now,
@@ -140,12 +150,19 @@ impl<I: Io> Worker<I> {
         let mut work = 0;
         let mut burst = Burst::new();
         let mut turn = Turn::begin(self.io.cycles());
-        self.io.take_handed(&mut burst);
-        if !burst.is_empty() {
-            work += burst.len();
-            turn.took(burst.len(), self.io.cycles());
-            self.counters.count(Event::HandedIn, burst.len() as u64);
+        for _ in 0..HANDED_BURSTS {
+            self.io.take_handed(&mut burst);
+            let taken = burst.len();
+            if taken == 0 {
+                break;
+            }
+            work += taken;
+            turn.took(taken, self.io.cycles());
+            self.counters.count(Event::HandedIn, taken as u64);
             self.burst(&mut burst, None);
+            if taken < burst.capacity() {
+                break;
+            }
         }
         let ports = self.rules.policy.ports.len();
         for port in (0u8..).map(crate::types::PortId).take(ports) {
@@ -156,6 +173,7 @@ impl<I: Io> Worker<I> {
             work += burst.len() + too_long;
             turn.took(burst.len() + too_long, self.io.cycles());
             self.count_received(port, &burst, too_long);
+            self.sample(port, &burst);
             self.burst(&mut burst, Some(port));
         }
         if now != self.swept {
