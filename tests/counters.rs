@@ -48,7 +48,7 @@ const STAGES: &[Stage] = &[
     Stage {
         title: "steer",
         about: "To the worker that owns the packet's session. Only with several workers.",
-        reasons: &[HandoffFull],
+        reasons: &[TunnelStrangers, HandoffFull],
     },
     Stage {
         title: "addresses",

@@ -3,7 +3,7 @@
 //! Taken when no worker runs any more, so the rows of all workers are of one moment.
 
 use dataplane::io::Io;
-use dataplane::passthrough::show::Row;
+use dataplane::passthrough::show::{self, Row};
 use dataplane::types::Tick;
 use dataplane::worker::Worker;
 use serde::Serialize;
@@ -66,7 +66,8 @@ pub(crate) struct Tunnels(pub(crate) Vec<Tunnel>);
 impl Tunnels {
     /// Those of workers that have ended.
     pub(crate) fn of<I: Io>(workers: &[Worker<I>], now: Tick) -> Self {
-        let mut rows: Vec<Tunnel> = workers.iter().flat_map(|w| w.nat().tunnels(now)).map(Tunnel::from).collect();
+        let mut rows: Vec<Tunnel> =
+            show::rows(workers.iter().map(Worker::nat), now).into_iter().map(Tunnel::from).collect();
         rows.sort_by(|a, b| {
             let key = |t: &'_ Tunnel| (t.client, t.server, t.client_id.clone());
             a.protocol.cmp(&b.protocol).then_with(|| key(a).cmp(&key(b)))

@@ -211,6 +211,9 @@ drop_reasons! {
     FragmentTimeout = "fragment_timeout",
     /// The datagram's first fragment was dropped, so this one is, too.
     FragmentOfDropped = "fragment_of_dropped",
+    /// ESP or L2TPv3 from outside under identifiers that the worker which owns them has no leg for, and more of it in a
+    /// millisecond than it hands on to the server's home worker. A flood.
+    TunnelStrangers = "tunnel_strangers",
     /// The owner's handoff ring is full: that worker is overloaded.
     HandoffFull = "handoff_full",
     /// The port's transmit queue stayed full. The link is slower than the traffic.
@@ -250,9 +253,10 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Packets that ended in the box as they should: ARP, an answer received.
+    /// Packets that ended in the box as they should: ARP, an answer received, a message of another worker.
     Consumed = "consumed",
-    /// Packets that the box made itself: ARP, ICMP errors, fragments of a larger packet, copies for other workers.
+    /// Packets that the box made itself: ARP, ICMP errors, fragments of a larger packet, copies and messages for other
+    /// workers.
     Originated = "originated",
     /// Packets given to the worker that owns them.
     HandedOff = "handed_off",
@@ -349,6 +353,15 @@ counters! {
     IkeAmbiguous = "ike_ambiguous",
     /// Pairs of hosts that tried AH.
     AhPairs = "ah_pairs",
+    /// Directions of tunnels that a worker gave to the one that owns their identifier.
+    LegsLent = "legs_lent",
+    /// Such ones that came to nothing: the other worker had no room, did not know the next hop yet, or waited too long.
+    /// Their packets go by two workers.
+    LegsDeclined = "legs_declined",
+    /// Messages between workers about tunnels.
+    Messages = "messages",
+    /// Such messages that found no room. They are put again, or missed: a tunnel may be looked at more often.
+    MessagesLost = "messages_lost",
 }
 
 /// A number that one worker writes and anyone reads.

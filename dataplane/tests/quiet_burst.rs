@@ -479,6 +479,18 @@ fn tunnels(workers: u8) {
     }
     let ike = inside(Frame::udp((lan(11), 500), (SERVER, 500)).payload(vec![1; 28]));
     silent(&mut r, "IKE", INSIDE, &[ike]);
+    let pairs = 0..8u32;
+    let out: Vec<_> = pairs.clone().map(|n| inside(Frame::esp(lan(20 + n as u8), SERVER, 0x2000 + n, 1))).collect();
+    let back: Vec<_> = OWN.iter().flat_map(|own| pairs.clone().map(|n| (*own, 0xa000 + n))).collect();
+    let back: Vec<_> = back.into_iter().map(|(own, spi)| outside(Frame::esp(SERVER, own, spi, 1))).collect();
+    for _ in 0..4 {
+        for _ in 0..3 {
+            silent(&mut r, "pairs that settle", INSIDE, &out);
+            silent(&mut r, "and their answers", OUTSIDE, &back);
+        }
+        assert_eq!(r.poll(11_000), 0, "leases");
+    }
+    assert_eq!(r.events(Event::LegsLent) > 0, workers > 1, "legs are lent");
     silent(&mut r, "FIN", INSIDE, &[inside(Frame::tcp(client, (SERVER, 1723)).flags(FIN | ACK).seq(169).ack(33))]);
     assert_eq!(r.poll(100_000), 0, "expiry");
     assert!(r.events(Event::TunnelsOpened) > 60 && r.events(Event::TunnelsClosed) > 60);

@@ -47,6 +47,9 @@ pub mod flags {
     pub const HAIRPIN: u8 = 8;
     /// A TCP connection that a stranger began while the subscriber had many sessions: its handshake must end soon.
     pub const HURRIED: u8 = 16;
+    /// Of a leg: another worker has its tunnel and lent it ([`crate::passthrough::loan`]); [`super::Session::owner`] is
+    /// the loan's row.
+    pub const BORROWED: u8 = HURRIED;
     /// A leg outward: it answers to packets from the inside only.
     pub const ONLY_OUT: u8 = 32;
     /// A leg inward: it answers to packets from outside only.
@@ -344,9 +347,9 @@ pub struct NewLeg {
     pub arrives: u32,
     /// And as they leave.
     pub leaves: u32,
-    /// The tunnel's number.
+    /// The tunnel's number; a borrowed leg's row.
     pub tunnel: u32,
-    /// [`flags::HAIRPIN`], [`flags::FOLLOWED`], or nothing.
+    /// [`flags::HAIRPIN`], [`flags::FOLLOWED`], [`flags::BORROWED`], or nothing.
     pub flags: u8,
     /// See [`Session::inside_port`].
     pub inside_port: PortId,

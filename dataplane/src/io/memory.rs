@@ -113,6 +113,13 @@ impl Memory {
         self.sent.get_mut(port.index()).map(std::mem::take).unwrap_or_default()
     }
 
+    /// Changes what other workers handed over and this one did not take yet: for tests of what gets lost.
+    pub fn change_handed(&mut self, change: impl FnMut(&mut Frame)) {
+        if let Some(queue) = self.rings.borrow_mut().get_mut(self.me.index()) {
+            queue.iter_mut().for_each(change);
+        }
+    }
+
     /// Whether frames wait for this worker.
     #[must_use]
     pub fn has_work(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Ending what is over, a bounded amount at a time.
 
 use super::Nat;
+use crate::flow::session::flags;
 use crate::types::Tick;
 
 /// Sessions or mappings looked at in one call of [`Nat::expire`].
@@ -11,14 +12,21 @@ impl Nat {
     /// more to do than that, it goes on in the next. Returns how much it did.
     pub fn expire(&mut self, now: Tick) -> usize {
         let mut done = 0;
-        while done < BUDGET {
+        // What ends may have to be told to other workers.
+        while done < BUDGET && self.vpn.loans.has_room() {
             let Some(id) = self.sessions.pop_due(now) else { break };
             done += 1;
             let Some(s) = self.sessions.get(id) else { continue };
             let leg = s.is_tunnels();
+            if leg && s.is(flags::BORROWED) {
+                self.lease_over(id, now);
+                continue;
+            }
             let deadline = if leg { self.leg_deadline(s) } else { s.last_used.after(self.timeout(s)) };
             if now.reached(deadline) && leg {
-                self.expire_leg(id);
+                if !self.asks_borrowers(id, now) {
+                    self.expire_leg(id);
+                }
             } else if now.reached(deadline) {
                 self.close(id, now);
             } else {

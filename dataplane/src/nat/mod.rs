@@ -78,7 +78,7 @@ impl Nat {
             + Mappings::memory(p.sizes.mappings)
             + Subscribers::memory(p.sizes.subscribers)
             + Ports::memory(rules.pool_size() as usize, workers)
-            + Vpn::memory(p.passthrough.tunnels)
+            + Vpn::memory(p.passthrough.tunnels, rules.sharding.workers())
     }
 
     /// How long a session may go unused.

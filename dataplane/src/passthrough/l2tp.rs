@@ -11,6 +11,7 @@
 use super::legs::Came;
 use super::tunnel::{Kind, State, Tunnel, TunnelId};
 use crate::flow::session::{Session, SessionId};
+use crate::flow::tcp;
 use crate::nat::Nat;
 use crate::packet::Meta;
 use crate::types::{Direction, Endpoint, Key, Proto, Tick};
@@ -141,8 +142,15 @@ impl Nat {
             for (proto, ident) in [connection, session].into_iter().flatten().filter(|(_, ident)| *ident != 0) {
                 let hairpin = s.is(crate::flow::session::flags::HAIRPIN);
                 let before = self.vpn.tunnels.get(id).map_or(0, |t| t.legs().count());
-                self.add_leg(id, Direction::In, (proto, ident, ident), hairpin, DropReason::L2tpIdTaken, now)?;
+                let inward =
+                    self.add_leg(id, Direction::In, (proto, ident, ident), hairpin, DropReason::L2tpIdTaken, now)?;
                 let Some(t) = self.vpn.tunnels.get_mut(id) else { continue };
+                // Whose it is, was said.
+                if t.state == State::Confirmed
+                    && let Some(s) = self.sessions.get_mut(inward)
+                {
+                    s.state = tcp::State::Established;
+                }
                 if proto == Proto::L2TP && t.legs().count() > before {
                     t.came_ahead(now, 8);
                 }

@@ -100,6 +100,7 @@ impl Nat {
     pub(super) fn end_tunnel(&mut self, id: TunnelId) {
         let Some(t) = self.vpn.tunnels.get(id).copied() else { return };
         for leg in t.legs() {
+            self.take_back(id, leg);
             if let Some(s) = self.sessions.close(leg) {
                 self.counters.session_ends(s.proto);
             }
@@ -187,6 +188,7 @@ impl Nat {
 
     /// Ends one leg, and keeps its traffic.
     pub(super) fn drop_leg(&mut self, id: TunnelId, leg: SessionId) {
+        self.take_back(id, leg);
         let Some(s) = self.sessions.close(leg) else { return };
         self.counters.session_ends(s.proto);
         let Some(t) = self.vpn.tunnels.get_mut(id) else { return };
@@ -216,6 +218,9 @@ impl Nat {
     pub(super) fn settle_legs(&mut self, id: TunnelId, settled: bool) {
         let Some(&t) = self.vpn.tunnels.get(id) else { return };
         for leg in t.legs() {
+            if !settled {
+                self.take_back(id, leg);
+            }
             if let Some(s) = self.sessions.get_mut(leg) {
                 s.state = if settled { tcp::State::Established } else { tcp::State::Opening };
             }
@@ -234,6 +239,9 @@ impl Nat {
     /// Whether a session is the leg of a tunnel that is no mere stranger's: its inside host has taken part.
     pub(crate) fn is_answered(&self, leg: SessionId) -> bool {
         let Some(s) = self.sessions.get(leg).filter(|s| s.is_tunnels()) else { return false };
+        if s.is(flags::BORROWED) {
+            return true;
+        }
         let Some(t) = self.vpn.tunnels.get(TunnelId(s.owner)) else { return false };
         t.state != State::Pending || matches!(t.kind, Kind::Pptp | Kind::Ike)
     }
@@ -413,7 +421,7 @@ impl Nat {
 
     /// The slow path saw a leg's packet from inside.
     pub(crate) fn leg_sent(&mut self, leg: SessionId, now: Tick) {
-        let Some(s) = self.sessions.get(leg).copied() else { return };
+        let Some(s) = self.sessions.get(leg).filter(|s| !s.is(flags::BORROWED)).copied() else { return };
         let id = TunnelId(s.owner);
         let Some(t) = self.vpn.tunnels.get_mut(id) else { return };
         t.sent_at = now;

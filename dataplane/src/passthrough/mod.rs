@@ -6,7 +6,7 @@
 //! tunnel    records of tunnels, and of the servers they share    show     the same, to be read
 //! legs      sessions of one direction that belong to a tunnel    pairing  whose is an unseen inbound SPI or session
 //! ike       evidence for that, and source port 500 kept          l2tp     answers from another port; L2TPv3's control
-//! pptp      the control stream followed, Call IDs translated
+//! pptp      the control stream followed, Call IDs translated    loan     legs at the worker that owns their identifier
 //! ```
 //!
 //! It decides about flows, as [`crate::nat`] does, of which it is a part: all of it works on a [`crate::nat::Nat`]. Known
@@ -16,6 +16,7 @@ pub mod ike;
 pub(crate) mod inspect;
 pub mod l2tp;
 mod legs;
+pub mod loan;
 pub mod notice;
 mod pairing;
 pub mod pptp;
@@ -38,7 +39,12 @@ pub struct Vpn {
     pub answers: l2tp::Answers,
     /// Fragments of inbound IKE whose port is kept.
     pub pieces: ike::Pieces,
+    /// Legs lent to other workers, and borrowed from them.
+    pub loans: loan::Loans,
 }
+
+/// Legs that a worker may borrow for each tunnel of its share: a pair and its rekey.
+const LEGS_BORROWED: usize = 4;
 
 impl Vpn {
     /// Empty tables, this worker's share of what `policy` says.
@@ -50,12 +56,14 @@ impl Vpn {
             connections: pptp::Connections::new(share.div_ceil(4), seed),
             answers: l2tp::Answers::new(),
             pieces: ike::Pieces::new(),
+            loans: loan::Loans::new(share * LEGS_BORROWED, workers),
         }
     }
 
     /// Bytes that all workers' tables take together.
     #[must_use]
-    pub const fn memory(tunnels: usize) -> usize {
-        Tunnels::memory(tunnels) + pptp::Connections::memory(tunnels.div_ceil(4))
+    pub const fn memory(tunnels: usize, workers: u8) -> usize {
+        let borrowed = if workers > 1 { loan::Loans::memory(tunnels * LEGS_BORROWED) } else { 0 };
+        Tunnels::memory(tunnels) + pptp::Connections::memory(tunnels.div_ceil(4)) + borrowed
     }
 }

@@ -265,7 +265,7 @@ impl Nat {
 
     /// The slow path saw a leg's packet from outside: whether the leg is the right host's. Returns the leg to use.
     pub(crate) fn leg_received(&mut self, leg: SessionId, now: Tick) -> SessionId {
-        let Some(s) = self.sessions.get(leg).copied() else { return leg };
+        let Some(s) = self.sessions.get(leg).filter(|s| !s.is(flags::BORROWED)).copied() else { return leg };
         let id = TunnelId(s.owner);
         let Some(t) = self.vpn.tunnels.get(id) else { return leg };
         let unsure = matches!(t.kind, Kind::Esp | Kind::L2tp)

@@ -2,7 +2,8 @@
 
 use super::tunnel::{Kind, State};
 use crate::nat::Nat;
-use crate::types::{Direction, Tick};
+use crate::types::{Direction, Proto, Tick};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -68,8 +69,56 @@ impl Row {
     }
 }
 
+/// The tunnels of all workers, with what those legs carried that are lent. Of workers that have ended, it is exact.
+#[must_use]
+pub fn rows<'a>(shards: impl Iterator<Item = &'a Nat> + Clone, now: Tick) -> Vec<Row> {
+    let mut rows: Vec<Row> = shards.clone().flat_map(|nat| nat.tunnels(now)).collect();
+    merge(&mut rows, shards.flat_map(Nat::lent_traffic));
+    rows
+}
+
+/// Adds what borrowed legs carried to their tunnels' rows.
+pub fn merge(rows: &mut [Row], traffic: impl Iterator<Item = Traffic>) {
+    let at = |kind, ends| move |r: &Row| r.kind == kind && (r.inside, r.outside, r.remote) == ends;
+    let mut places: HashMap<_, usize> = HashMap::new();
+    for t in traffic {
+        let place = *places
+            .entry((t.kind.proto().0, t.ends))
+            .or_insert_with(|| rows.iter().position(at(t.kind, t.ends)).unwrap_or(usize::MAX));
+        let Some(row) = rows.get_mut(place) else { continue };
+        let sum = if t.direction == Direction::Out { &mut row.out } else { &mut row.inward };
+        (sum.0, sum.1) = (sum.0 + t.packets, sum.1 + t.bytes);
+    }
+}
+
+/// What a borrowed leg carried and its tunnel's row does not have yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// What the tunnel is.
+    pub kind: Kind,
+    /// Its inside host, our address, and the remote host.
+    pub ends: (Ipv4Addr, Ipv4Addr, Ipv4Addr),
+    /// Which way.
+    pub direction: Direction,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
 impl Nat {
-    /// All tunnels.
+    /// What legs carried that this worker borrowed, for [`merge`].
+    pub fn lent_traffic(&self) -> impl Iterator<Item = Traffic> + '_ {
+        self.unreported().map(|(loan, usage)| Traffic {
+            kind: if loan.proto == Proto::L2TP { Kind::L2tp } else { Kind::Esp },
+            ends: (loan.inside, loan.outside, loan.remote),
+            direction: loan.direction,
+            packets: usage.packets,
+            bytes: usage.bytes,
+        })
+    }
+
+    /// All tunnels that this worker is home of. What their lent legs carried is not in it: see [`rows`].
     pub fn tunnels(&self, now: Tick) -> impl Iterator<Item = Row> + '_ {
         self.vpn.tunnels.iter().map(move |t| {
             let [mut out, mut inward] = t.ended;

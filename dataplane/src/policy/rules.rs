@@ -344,8 +344,21 @@ impl Rules {
             (Side::Inside, _) if key.is_pptp() => self.sharding.of_inside(key.src),
             // Call IDs of ours come from our own ports' numbers.
             (Side::Outside, _) if key.is_pptp() => self.sharding.of_port(key.dst_port()),
+            (_, Proto::ESP | Proto::L2TP) => self.sharding.of_tunnel_id(key.ident),
             (Side::Inside, _) => self.sharding.of_remote(key.dst),
             (Side::Outside, _) => self.sharding.of_remote(key.src),
+        }
+    }
+
+    /// The worker that decides about a packet's flow: its owner, save for data of ESP and L2TPv3. There it is the server's
+    /// home, which lends legs to their owners ([`crate::passthrough::loan`]).
+    #[inline]
+    #[must_use]
+    pub fn home_of_key(&self, side: Side, key: &Key) -> WorkerId {
+        match (key.proto, side) {
+            (Proto::ESP | Proto::L2TP, Side::Inside) => self.sharding.of_remote(key.dst),
+            (Proto::ESP | Proto::L2TP, Side::Outside) => self.sharding.of_remote(key.src),
+            _ => self.owner_of_key(side, key),
         }
     }
 

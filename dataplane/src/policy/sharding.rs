@@ -1,11 +1,14 @@
 //! Who owns what: the one pure function behind steering, port allocation, RSS keys and flow rules.
 //!
-//! Two rules, and everything else follows from them:
+//! Two rules, and what has ports follows from them:
 //!
 //! - what an inside host sends is its subscriber's: [`Sharding::of_inside`] of the source address;
 //! - what comes from outside is the destination port's: [`Sharding::of_port`], and a worker allocates only ports that
 //!   it owns. The space is cut into 128 blocks of 512 ports, the grain that a NIC's redirection table can follow.
 //!   Ports below 1024 are cut finer, so that every worker has some for hosts that use privileged ports.
+//!
+//! What has no ports goes by what it has: a tunnel's data by its identifier ([`Sharding::of_tunnel_id`]), everything about
+//! a server's tunnels by the server's address ([`Sharding::of_remote`]).
 //!
 //! Forwards and one-to-one addresses lead to an inside host, so they are that host's subscriber's.
 
@@ -34,6 +37,9 @@ pub struct Sharding {
 }
 
 impl Sharding {
+    /// The bits of a tunnel's identifier that say whose it is: as many as there are blocks.
+    pub const TUNNEL_ID_MASK: u32 = 0x7f;
+
     /// Even shares for `workers` (at least one; at most [`crate::types::MAX_WORKERS`] are used).
     #[must_use]
     pub fn new(workers: u8, seed: u64) -> Self {
@@ -103,8 +109,18 @@ impl Sharding {
         self.blocks.get(usize::from(port / BLOCK)).copied().unwrap_or(WorkerId(0))
     }
 
-    /// Owner of what has no port of ours in it, in both directions: ESP, L2TPv3 over IP, IKE, other protocols. All
-    /// inside hosts' tunnels with one server meet at one worker, which can tell them apart.
+    /// Owner of a tunnel's data, in either direction, by the identifier that its packets bear: the SPI of ESP, the session
+    /// identifier of L2TPv3 over IP. Its low bits ([`Sharding::TUNNEL_ID_MASK`]) choose the block, so that a NIC's rules
+    /// need a mask and 128 values at most, the same for all servers and both sides.
+    #[inline]
+    #[must_use]
+    pub fn of_tunnel_id(&self, id: u32) -> WorkerId {
+        self.blocks.get((id & Self::TUNNEL_ID_MASK) as usize).copied().unwrap_or(WorkerId(0))
+    }
+
+    /// Home of what has no port of ours in it, in both directions: tunnels of ESP and L2TPv3 over IP (the slow path, and
+    /// L2TPv3's control connection), IKE, other protocols. All inside hosts' tunnels with one server meet at one worker,
+    /// which can tell them apart.
     #[inline]
     #[must_use]
     pub const fn of_remote(&self, addr: Ipv4Addr) -> WorkerId {
@@ -144,6 +160,23 @@ mod tests {
                 }
                 let fair = range.len() / usize::from(workers);
                 assert!(owned.iter().all(|&n| n * 2 >= fair && n <= fair * 2 + 16), "{workers} workers: {owned:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn identifiers_of_tunnels_spread_evenly_whether_counted_up_or_chosen_by_chance() {
+        for workers in [1u8, 2, 3, 8, 64] {
+            let s = Sharding::new(workers, 1);
+            let counted = 1..=12_800u32;
+            let by_chance = (0..12_800u32).map(|n| n.wrapping_mul(0x9e37_79b1) ^ n.rotate_left(13));
+            for ids in [counted.collect::<Vec<_>>(), by_chance.collect()] {
+                let mut owned = vec![0usize; usize::from(workers)];
+                for id in ids {
+                    owned[s.of_tunnel_id(id).index()] += 1;
+                }
+                let fair = 12_800 / usize::from(workers);
+                assert!(owned.iter().all(|&n| n * 5 >= fair * 4 && n * 4 <= fair * 5), "{workers} workers: {owned:?}");
             }
         }
     }

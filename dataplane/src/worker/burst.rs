@@ -36,6 +36,8 @@ enum Found {
     Arp(u8),
     /// A copy of another worker's ARP.
     ArpCopy(u8),
+    /// What another worker says.
+    Message,
     /// Dropped.
     Bad(DropReason),
 }
@@ -83,6 +85,7 @@ impl<I: Io> Worker<I> {
                 Found::Away(owner) => self.hand_over(buf, owner, s.port, Why::Owned),
                 Found::Arp(l3) => self.arp(s.port, buf, l3, true),
                 Found::ArpCopy(l3) => self.arp(s.port, buf, l3, false),
+                Found::Message => self.message(buf),
                 Found::Bad(reason) => self.drop(buf, reason),
             }
         }
@@ -103,6 +106,10 @@ impl<I: Io> Worker<I> {
             None => Tag::unpack(buf.tag()),
         };
         staged.port = tag.port;
+        if tag.why == Why::Message {
+            staged.found = Found::Message;
+            return;
+        }
         let Some(framing) = self.rules.framing(tag.port) else { return };
         staged.found = match packet::parse_into(buf.data(), framing, &mut staged.meta) {
             Ok(Layer::Ip) => {

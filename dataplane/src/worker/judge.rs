@@ -48,6 +48,10 @@ pub(super) enum Verdict {
     Ask(WorkerId, u8),
     /// Another worker's.
     Give(WorkerId),
+    /// Data of a tunnel that this worker has no leg for: home's.
+    Home(WorkerId),
+    /// Data of a borrowed leg that home did not let go yet.
+    Hold(SessionId),
     /// Drop.
     Drop(DropReason),
     /// Drop, and tell the sender.
@@ -111,7 +115,10 @@ impl<I: Io> Worker<I> {
                 }
                 return self.decide_outside(port, frame, &meta, why, true);
             }
-            (Why::Owned | Why::Meet | Why::ArpCopy | Why::Seek(_) | Why::Overdue, _) => {}
+            (Why::Owned | Why::Meet | Why::ArpCopy | Why::Seek(_) | Why::Overdue | Why::Home | Why::Message, _) => {}
+        }
+        if let Some(verdict) = self.away_from_home(side, &meta) {
+            return verdict;
         }
         match side {
             Side::Inside => self.decide_inside(port, frame, &meta, why),
@@ -194,7 +201,7 @@ impl<I: Io> Worker<I> {
             return Err(self.out_of_time(meta));
         }
         // What came this far by other ways cannot wait once more.
-        let overdue = hairpin || !matches!(why, Why::Fresh | Why::Owned);
+        let overdue = hairpin || !matches!(why, Why::Fresh | Why::Owned | Why::Home);
         if !overdue && meta.is_tunnel() && self.doubtful.holds(&meta.key) {
             let room = self.doubtful.has_room(meta.key.src, meta.key.dst);
             return if room { Ok(Verdict::Doubt) } else { Err(DropReason::EspWaitFull.into()) };
@@ -457,6 +464,9 @@ impl<I: Io> Worker<I> {
         match verdict {
             Verdict::Translate { session, direction, hop, egress, mac } => {
                 self.translate(buf, meta, session, direction, hop, (port, egress, mac));
+                if meta.class == Class::Tunnel || meta.class == Class::LaterFragment {
+                    self.nat.lend(session, self.now);
+                }
             }
             Verdict::TurnAround { session, hop } => self.turn(port, buf, meta, session, hop),
             Verdict::Error { session, quote, direction, egress, mac } => {
@@ -473,7 +483,7 @@ impl<I: Io> Worker<I> {
                 } else {
                     session.key(Direction::In).reversed()
                 };
-                let owner = self.rules.owner_of_key(Side::Outside, &sent);
+                let owner = self.rules.home_of_key(Side::Outside, &sent);
                 self.turn_around(port, buf, owner, None);
             }
             Verdict::Route { egress, mac } => self.route(buf, meta, egress, mac),
@@ -482,6 +492,8 @@ impl<I: Io> Worker<I> {
             Verdict::Doubt => self.doubt(port, buf, meta),
             Verdict::Ask(worker, asked) => self.hand_over(buf, worker, port, Why::Seek(asked)),
             Verdict::Give(owner) => self.hand_over(buf, owner, port, Why::Owned),
+            Verdict::Home(home) => self.hand_home(buf, home, port, why),
+            Verdict::Hold(leg) => self.hold(leg, buf, port, meta, why),
             Verdict::Drop(reason) => self.drop(buf, reason),
             Verdict::Refuse(reason, tell) => {
                 self.tell(port, buf.data(), meta, tell);
@@ -536,7 +548,7 @@ impl<I: Io> Worker<I> {
         }
         self.count_tunnel(id, Direction::Out, meta);
         let arrives = session.left(Direction::Out);
-        let owner = self.rules.owner_of_key(Side::Outside, &arrives);
+        let owner = self.rules.home_of_key(Side::Outside, &arrives);
         self.turn_around(port, buf, owner, meta.is_fragment().then_some(Ident::of(&arrives)));
     }
 

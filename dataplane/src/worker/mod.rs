@@ -17,6 +17,7 @@ mod doubtful;
 mod errors;
 mod fragmenting;
 mod judge;
+mod lending;
 mod output;
 mod sampling;
 mod steer;
@@ -24,7 +25,7 @@ pub mod tag;
 mod waiting;
 
 use crate::flow::session::Sessions;
-use crate::io::{Burst, Io};
+use crate::io::{Buf, Burst, Io};
 use crate::link::neighbour::{Due, HopId, Neighbours, Resolved};
 use crate::meter::Turn;
 use crate::nat::Nat;
@@ -34,8 +35,9 @@ use crate::policy::Rules;
 use crate::types::{Tick, WorkerId};
 use crate::verdict::{Counters, DropReason, Event};
 use doubtful::Doubtful;
+use lending::Lending;
 use std::sync::Arc;
-use tag::Why;
+use tag::{Tag, Why};
 use waiting::Waiting;
 
 /// Bursts taken from other workers in a turn, while they are full: others have worked on these packets already, so it is
@@ -61,6 +63,7 @@ pub struct Worker<I: Io> {
     hops: Neighbours,
     waiting: Waiting<I::Buf>,
     doubtful: Doubtful<I::Buf>,
+    lending: Lending<I::Buf>,
     fragments: Fragments<I::Buf>,
     syns: HeldSyns,
     ids: output::IpIds,
@@ -96,6 +99,7 @@ impl<I: Io> Worker<I> {
             hops,
             waiting: Waiting::new(),
             doubtful: Doubtful::new(),
+            lending: Lending::new(rules.sharding.workers()),
             fragments: Fragments::new(p.fragments, p.timeouts.fragments, p.seed),
             syns: HeldSyns::new(),
             ids,
@@ -181,6 +185,7 @@ impl<I: Io> Worker<I> {
             self.sweep();
         }
         self.nat.expire(now);
+        self.end_unsettled();
         self.flush();
         let meter = &self.counters.meter;
         meter.turns.add(1);
@@ -198,7 +203,6 @@ impl<I: Io> Worker<I> {
     }
 
     fn count_received(&self, port: crate::types::PortId, burst: &Burst<I::Buf>, too_long: usize) {
-        use crate::io::Buf;
         if let Some(c) = self.counters.port(port) {
             c.rx_packets.add((burst.len() + too_long) as u64);
             c.rx_bytes.add(burst.iter().map(|b| b.data().len() as u64).sum());
@@ -242,6 +246,7 @@ impl<I: Io> Worker<I> {
             }
         }
         self.nat.sweep_tunnels(self.now);
+        self.sweep_loans();
         for _ in 0..SYNS_PER_TICK {
             let Some(syn) = self.syns.pop_due(self.now) else { break };
             self.answer_held_syn(&syn);
@@ -268,7 +273,7 @@ impl<I: Io> Worker<I> {
 
     /// Ends what is still here, so that the account closes. Call it when no worker polls any more, for each worker.
     pub fn finish(&mut self) {
-        self.flush();
+        self.flush_packets();
         let mut burst = Burst::new();
         loop {
             self.io.take_handed(&mut burst);
@@ -276,9 +281,16 @@ impl<I: Io> Worker<I> {
                 break;
             }
             self.counters.count(Event::HandedIn, burst.len() as u64);
-            self.counters.drop_many(DropReason::Shutdown, burst.len() as u64);
-            burst.clear();
+            for buf in burst.drain(..) {
+                // What another worker counted is still to be known.
+                if Tag::unpack(buf.tag()).why == Why::Message {
+                    self.last_message(buf);
+                } else {
+                    self.drop(buf, DropReason::Shutdown);
+                }
+            }
         }
+        self.drop_lending();
         while let Some(buf) = self.waiting.take_any() {
             self.counters.count(Event::Released, 1);
             self.drop(buf, DropReason::Shutdown);

@@ -64,8 +64,14 @@ impl<I: Io> Worker<I> {
         }
     }
 
-    /// Sends all that is queued.
+    /// Sends all that is queued, then what is to be said to other workers: so a message comes after the packets before it.
     pub(super) fn flush(&mut self) {
+        self.flush_packets();
+        self.send_messages();
+    }
+
+    /// Sends all packets that are queued.
+    pub(super) fn flush_packets(&mut self) {
         for port in (0u8..).map(PortId).take(self.tx.len()) {
             self.flush_port(port);
         }

@@ -26,7 +26,8 @@ impl<I: Io> Worker<I> {
             if side == Side::Outside && quote.key.is_pptp() {
                 return self.me;
             }
-            return self.rules.owner_of_key(side, &quote.key.back());
+            // About a tunnel's data: to whom the leg is lent does not matter, home has it as well.
+            return self.rules.home_of_key(side, &quote.key.back());
         }
         self.rules.owner(side, meta).unwrap_or(self.me)
     }

@@ -23,6 +23,10 @@ pub enum Why {
     Overdue,
     /// A copy of an ARP packet that another worker received.
     ArpCopy,
+    /// Data of a tunnel whose identifier's owner has no leg for it; you are its home.
+    Home,
+    /// No packet: a message about a loan ([`crate::passthrough::loan::message`]).
+    Message,
 }
 
 /// Added to a kind: [`Ident::control`].
@@ -51,6 +55,8 @@ impl Tag {
             Why::ArpCopy => (6, 0, 0),
             Why::Seek(n) => (7, u16::from(n), 0),
             Why::Overdue => (8, 0, 0),
+            Why::Home => (9, 0, 0),
+            Why::Message => (10, 0, 0),
         };
         kind << 56 | u64::from(self.port.0) << 48 | u64::from(id) << 32 | u64::from(ident)
     }
@@ -71,6 +77,8 @@ impl Tag {
             6 => Why::ArpCopy,
             7 => Why::Seek(id as u8),
             8 => Why::Overdue,
+            9 => Why::Home,
+            10 => Why::Message,
             _ => Why::Fresh,
         };
         Self { why, port: PortId((word >> 48) as u8) }
@@ -86,7 +94,7 @@ mod tests {
         #[test]
         fn unpack_is_the_inverse_of_pack(port: u8, id: u16, ident: u32, control: bool) {
             let of = Ident { ident, control };
-            for why in [Why::Fresh, Why::Owned, Why::Meet, Why::Learned(Learned { of, id }), Why::Hairpin(None), Why::Hairpin(Some(of)), Why::ArpCopy, Why::Seek(port), Why::Overdue] {
+            for why in [Why::Fresh, Why::Owned, Why::Meet, Why::Learned(Learned { of, id }), Why::Hairpin(None), Why::Hairpin(Some(of)), Why::ArpCopy, Why::Seek(port), Why::Overdue, Why::Home, Why::Message] {
                 let tag = Tag { why, port: PortId(port) };
                 prop_assert_eq!(Tag::unpack(tag.pack()), tag);
             }

@@ -254,6 +254,20 @@ impl Lab {
         self.collect(&before)
     }
 
+    /// One worker polls once; what it sent by each port.
+    pub(crate) fn step(&mut self, worker: usize) -> [Vec<Seen>; 3] {
+        self.workers[worker].poll(self.now);
+        PORTS.map(|port| {
+            let sent = self.workers[worker].io().take_sent(port);
+            sent.iter().map(|frame| self.check_sent(port, frame)).collect()
+        })
+    }
+
+    /// The clock goes on, and nobody looks.
+    pub(crate) fn pass(&mut self, millis: u32) {
+        self.now = self.now.after(millis);
+    }
+
     fn poll(&mut self) {
         let n = self.workers.len();
         loop {
@@ -394,9 +408,14 @@ impl Lab {
         self.counters.iter().map(|c| c.events(event)).sum()
     }
 
-    /// Live sessions over all workers.
+    /// Live sessions over all workers; a leg that is lent counts once.
     pub(crate) fn sessions(&self) -> usize {
-        self.workers.iter().map(|w| w.sessions().len()).sum()
+        self.workers.iter().map(|w| w.sessions().len() - w.nat().vpn.loans.borrowed()).sum()
+    }
+
+    /// Legs that each worker has borrowed.
+    pub(crate) fn borrowed(&self) -> Vec<usize> {
+        self.workers.iter().map(|w| w.nat().vpn.loans.borrowed()).collect()
     }
 
     /// Live mappings over all workers.
@@ -407,6 +426,26 @@ impl Lab {
     /// Known subscribers over all workers.
     pub(crate) fn subscribers(&self) -> usize {
         self.workers.iter().map(|w| w.nat().subscribers.len()).sum()
+    }
+
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// An event's count at each worker.
+    pub(crate) fn events_of_each(&self, event: Event) -> Vec<u64> {
+        self.counters.iter().map(|c| c.events(event)).collect()
+    }
+
+    /// The worker that owns a tunnel's identifier.
+    pub(crate) fn owner_of(&self, id: u32) -> usize {
+        self.workers[0].nat().rules.sharding.of_tunnel_id(id).index()
+    }
+
+    /// The home worker of a server's tunnels.
+    pub(crate) fn home_of(&self, server: &str) -> usize {
+        self.workers[0].nat().rules.sharding.of_remote(addr(server)).index()
     }
 
     /// Devices of every worker.
@@ -481,7 +520,7 @@ fn assert_carried(sent: &Seen, seen: &Seen) {
 impl Lab {
     /// Tunnels over all workers.
     pub(crate) fn vpn(&self) -> Vec<dataplane::passthrough::show::Row> {
-        self.workers.iter().flat_map(|w| w.nat().tunnels(self.now)).collect()
+        dataplane::passthrough::show::rows(self.workers.iter().map(Worker::nat), self.now)
     }
 
     /// What the operator was told since the last time.

@@ -18,6 +18,7 @@ mod l2tp;
 mod l2tpv3;
 mod l2tpv3_hostile;
 mod lab;
+mod lending;
 mod limits;
 mod link;
 mod malformed;

@@ -45,6 +45,13 @@ pub(crate) fn all() -> Vec<Story> {
         (D::AlgOff, || {
             lab(|p| p.passthrough.ipsec = Switch::Plain, |l| drop(l.put(INSIDE, Frame::esp(A, X, 1000, 1))))
         }),
+        (D::TunnelStrangers, || {
+            let mut lab = Lab::over(2, |_| {}).off_the_record();
+            let spis = (0x1000..).filter(|spi| *spi != 0);
+            let frames: Vec<_> = spis.take(4000).map(|spi| Frame::esp(X, P, spi, 1)).collect();
+            lab.put_all(crate::lab::OUTSIDE, frames);
+            lab
+        }),
         (D::L2tpIdTaken, || {
             lab(
                 |_| {},

@@ -9,6 +9,7 @@ mod table;
 
 pub use table::{Full, Gateway, Tunnels};
 
+use super::loan::Lent;
 use crate::flow::session::SessionId;
 use crate::types::{Direction, Proto, Tick};
 use std::net::Ipv4Addr;
@@ -133,6 +134,8 @@ pub struct Tunnel {
     /// SPIs of its IKE security associations: initiator's, responder's. What the inside host taught, the latest first;
     /// the last one is what came from outside.
     pub spis: [(u64, u64); 4],
+    /// Which legs are lent to other workers; in the places of `legs`.
+    pub lent: Lent,
     gateway: u32,
     /// In the gateway's list; `next` also in the free list.
     next: u32,
@@ -170,6 +173,7 @@ impl Tunnel {
         exchanges: [Exchange { initiator: 0, message: 0, kind: 0, step: 0 }; 2],
         exchange_at: Tick(0),
         spis: [(0, 0); 4],
+        lent: Lent::NONE,
         gateway: NONE,
         next: NONE,
         prev: NONE,
@@ -197,6 +201,7 @@ impl Tunnel {
     /// Takes a leg out, and keeps the order of the others.
     pub fn remove_leg(&mut self, id: SessionId) {
         if let Some(at) = self.legs.iter().position(|l| *l == id) {
+            self.lent.remove(at);
             if let Some(rest) = self.legs.get_mut(at..) {
                 rest.rotate_left(1);
             }

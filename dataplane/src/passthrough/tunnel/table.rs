@@ -197,6 +197,7 @@ impl Tunnels {
                 remote,
                 opened: now,
                 sent_at: now,
+                lent: crate::passthrough::loan::Lent::none(now),
                 subscriber,
                 gateway,
                 live: true,
