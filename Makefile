@@ -1,7 +1,7 @@
 # `make run` and `make test` start from a fresh Debian 12 with a Rust toolchain: scripts/setup.sh installs the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench fuzz lab lab-down deb test-deb setup
+.PHONY: help run build test lint bench soak fuzz lab lab-down deb test-deb setup
 
 # A toolchain from rustup that the shell does not know of yet.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -9,6 +9,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 UNDERPASS = $(or $(CARGO_TARGET_DIR),target)/release/underpass
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 FUZZ_SECONDS ?= 60
+SOAK ?= 5m
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -32,6 +33,9 @@ lint: ## formatting, clippy and shellcheck; a warning is an error
 bench: build ## packets per second, against dpdk-testpmd in the same run
 	scripts/setup.sh bench
 	scripts/bench.sh
+
+soak: build ## two workers and all kinds of traffic for SOAK (5m), every packet accounted for
+	UNDERPASS_SOAK=$(SOAK) cargo test --release --package underpass --test demo two_workers
 
 fuzz: setup ## each fuzz target for FUZZ_SECONDS (60)
 	scripts/fuzz.sh $(FUZZ_SECONDS)

@@ -12,8 +12,10 @@ fn objects(output: &Output) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
 }
 
+/// `make soak` makes it long.
 fn every_conversation_is_verified(workers: &str) {
-    let output = demo(&["--duration", "2s", "--json", "--workers", workers]);
+    let duration = std::env::var("UNDERPASS_SOAK").unwrap_or_else(|_| "2s".to_owned());
+    let output = demo(&["--duration", &duration, "--json", "--workers", workers]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let objects = objects(&output);
     let (summary, progress) = objects.split_last().expect("a summary");
@@ -40,6 +42,13 @@ fn every_conversation_is_verified(workers: &str) {
         let at = |q: &str| flow["latency_us"][q].as_f64().unwrap_or(0.0);
         assert!(0.0 < at("p50") && at("p50") <= at("p99") && at("p99") <= at("max"), "{summary:#}");
     }
+    // What is handed off, messages between workers included, arrives.
+    let event = |name: &str| {
+        let events = summary["account"]["events"].as_array().expect("events");
+        events.iter().find(|e| e[0] == name).and_then(|e| e[1].as_u64()).unwrap_or(0)
+    };
+    assert_eq!((event("handed_off"), event("held")), (event("handed_in"), event("released")), "{summary:#}");
+    assert_eq!(event("legs_lent") > 0, workers != "1", "tunnels are their identifiers' owners': {summary:#}");
     let handed = summary["handed_over"].as_u64();
     assert_eq!(
         handed > Some(0),

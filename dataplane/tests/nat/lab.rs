@@ -428,6 +428,11 @@ impl Lab {
         self.workers.iter().map(|w| w.nat().subscribers.len()).sum()
     }
 
+    /// All that left and all that was dropped, as [`crate::transcript`] writes it.
+    pub(crate) fn transcript(&self) -> &str {
+        self.transcript.text()
+    }
+
     /// How many workers there are.
     pub(crate) fn workers(&self) -> usize {
         self.workers.len()

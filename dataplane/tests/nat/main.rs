@@ -23,6 +23,7 @@ mod limits;
 mod link;
 mod malformed;
 mod mapping;
+mod model;
 mod outcome;
 mod page;
 mod pptp;

@@ -33,6 +33,11 @@ impl Transcript {
         self.stopped = true;
     }
 
+    /// What was noted so far.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Notes one step.
     pub(crate) fn note(&mut self, outcome: &Outcome) {
         if self.stopped || (outcome.is_silent() && outcome.drops.is_empty()) {
@@ -73,11 +78,21 @@ impl Transcript {
     }
 }
 
+/// The port of PPTP, and the message in which a server learns a translated Call ID [RFC 2637 §2.7].
+const PPTP: u16 = 1723;
+const OUTGOING_CALL_REQUEST: [u8; 2] = [0, 7];
+
 /// A frame without what workers may choose.
 fn masked(seen: &Seen) -> String {
     let mut s = seen.clone();
     s.id = 0;
     let none = SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0);
+    if s.destination.port() == PPTP
+        && s.payload.get(8..10) == Some(&OUTGOING_CALL_REQUEST[..])
+        && let Some(call) = s.payload.get_mut(12..14)
+    {
+        call.fill(0);
+    }
     (s.source, s.destination) = (none, none);
     let head = match s.protocol {
         protocol::UDP => 8,

@@ -31,7 +31,7 @@ pub(crate) fn transcripts() -> Option<PathBuf> {
 fn run_all(workers: u8, dir: &Path) -> BTreeMap<String, String> {
     std::fs::create_dir_all(dir).unwrap();
     let run = Command::new(std::env::current_exe().unwrap())
-        .args(["--skip", "workers::", "--skip", "lending::", "--skip", "page::"])
+        .args(["--skip", "workers::", "--skip", "lending::", "--skip", "model::", "--skip", "page::"])
         .env(WORKERS, workers.to_string())
         .env(TRANSCRIPTS, dir)
         .output()
