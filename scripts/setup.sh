@@ -17,7 +17,7 @@ crates=()
 for extra in "$@"; do
     case $extra in
         test)
-            packages+=(iproute2 iputils-ping traceroute iperf3 curl python3 tcpdump procps ethtool)
+            packages+=(iproute2 iputils-ping traceroute iperf3 curl python3 python3-jsonschema tcpdump procps ethtool)
             packages+=(systemd)
             packages+=(openssl openvpn wireguard-go wireguard-tools)
             packages+=(charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins)

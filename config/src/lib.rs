@@ -10,7 +10,7 @@
 //! the [`Location`] of a value into a diagnostic of the same form with [`Model::diagnostic`].
 //!
 //! The way through: text → [`document`] (TOML with spans) → [`table`] and [`value`] (typed leaves, unknown keys) →
-//! one file a section ([`runtime`], [`port`], [`link`], [`nat`], [`forward`], [`passthrough`], [`firewall`]) → [`check`] (what
+//! one file a section ([`runtime`], [`port`], [`link`], [`nat`], [`forward`], [`passthrough`], [`firewall`], [`control`]) → [`check`] (what
 //! concerns several sections) → [`Model`].
 #![cfg_attr(
     not(test),
@@ -26,6 +26,7 @@
 #![allow(rustdoc::private_intra_doc_links)]
 
 mod check;
+mod control;
 mod device;
 mod diagnostic;
 mod document;
@@ -39,9 +40,11 @@ mod net;
 mod passthrough;
 mod port;
 mod runtime;
+mod settings;
 mod table;
 mod value;
 
+pub use control::{Control, LogLevel};
 pub use device::Device;
 pub use diagnostic::{Diagnostic, Located, Location, Report, Severity};
 pub use firewall::{Allow, Firewall, Service};
@@ -53,6 +56,7 @@ pub use net::{AddressRange, Ipv4Net, MacAddr};
 pub use passthrough::{EspPairing, IkePort, Passthrough, Profile, Switch};
 pub use port::{Port, Role, Steering};
 pub use runtime::{Idle, Memory, Runtime, Workers};
+pub use settings::{Difference, Setting};
 
 use std::io::Read;
 use std::path::Path;

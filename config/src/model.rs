@@ -4,6 +4,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use crate::check;
+use crate::control::{self, Control};
 use crate::diagnostic::{Diagnostic, Located, Location, Severity};
 use crate::document::Document;
 use crate::firewall::{self, Firewall};
@@ -36,6 +37,7 @@ pub struct Model {
     nat: Nat,
     passthrough: Passthrough,
     firewall: Firewall,
+    control: Control,
 }
 
 impl PartialEq for Model {
@@ -47,6 +49,7 @@ impl PartialEq for Model {
             && self.nat == other.nat
             && self.passthrough == other.passthrough
             && self.firewall == other.firewall
+            && self.control == other.control
     }
 }
 
@@ -105,6 +108,11 @@ impl Model {
         &self.firewall
     }
 
+    /// How an operator's tools reach the process.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
     /// A diagnostic on a value of this model, for what only the machine can tell: that a device does not exist, say.
     /// `remedy` is a sentence that begins with a verb. The key is the location's own.
     pub fn diagnostic(
@@ -129,7 +137,7 @@ pub(crate) fn read(document: &Document<'_>, tree: &Spanned<DeTable<'_>>) -> Opti
     let mut nat = nat::read(document, root.table("nat"));
     let passthrough = passthrough::read(document, root.table("passthrough"));
     let allow = firewall::read(root.table("firewall"));
-    root.refuse("control", "a control socket");
+    let control = control::read(root.table("control"));
     root.finish();
 
     let links = check::Links::new(document, &ports, ports_complete);
@@ -157,5 +165,6 @@ pub(crate) fn read(document: &Document<'_>, tree: &Spanned<DeTable<'_>>) -> Opti
         nat: nat.nat,
         passthrough,
         firewall: Firewall { allow },
+        control,
     })
 }

@@ -35,6 +35,7 @@ gateway = "203.0.114.1"
 udp = 300
 icmp = "30s"
 [control]
+mode = "0066"
 "#;
     let report = config::parse("u.toml", text).unwrap_err();
     let places: Vec<_> =
@@ -53,7 +54,7 @@ icmp = "30s"
             (14, 11, error(), "port[1].gateway"),
             (16, 7, error(), "nat.timeouts.udp"),
             (17, 8, "warning".to_owned(), "nat.timeouts.icmp"),
-            (18, 1, error(), "control"),
+            (19, 8, error(), "control.mode"),
         ]
     );
     assert_eq!(report.errors().count(), 10);
@@ -142,7 +143,6 @@ fn a_table_of_the_wrong_kind_says_how_to_write_it() {
 #[test]
 fn what_is_not_built_yet_is_refused() {
     for (text, key) in [
-        ("‸[control]\n", "control"),
         ("‸[firewall.ipv6]\nunsolicited_ipsec = true\n", "firewall.ipv6"),
         ("[nat]\npool = [‸\"2001:db8::1\"]\n", "nat.pool[0]"),
         ("[[route]]\nvia = \"192.168.1.2\"\nnetwork = ‸\"2001:db8::/32\"\n", "route[0].network"),

@@ -4,6 +4,7 @@ use crate::bench::{self, Bench, Traffic};
 use crate::demo::{self, Demo};
 use crate::doctor::{self, Doctor};
 use crate::replay::{self, Replay};
+use crate::show::{self, Flush, Show};
 use crate::{check, run};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -48,6 +49,18 @@ enum Verb {
     ///
     /// Exit code 0: nothing is missing (there may be advice); 1: something is.
     Doctor(Doctor),
+    /// Show what a running Underpass does: `show vpn client=192.168.1.10`, `show drops`, `show sessions --json`.
+    ///
+    /// Asks the process by its control socket ([control] in its configuration). With --json each row is a JSON object in
+    /// a line; docs/api.md says what is in them.
+    ///
+    /// Exit code 0: shown; 1: it could not be; 2: the command is wrong; 3: nobody answers at the socket; 4: nothing meets
+    /// the filter.
+    Show(Show),
+    /// End sessions and tunnels of a running Underpass: `flush client=192.168.1.10`. Their hosts may open them anew.
+    ///
+    /// Exit code as of show.
+    Flush(Flush),
     /// Play captures through the same dataplane, on a clock taken from their times, and write what leaves.
     ///
     /// Says at the end what became of the packets, by what caused it: a packet from inside, one from outside, or a timer.
@@ -112,6 +125,8 @@ pub fn main() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Run { config } => run::run(&config),
         Verb::Check { config, json } => check::check(&config, json),
+        Verb::Show(args) => show::show(&args),
+        Verb::Flush(args) => show::flush(&args),
         Verb::Demo(args) => demo::demo(&args),
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Replay(args) => replay::replay(&args),

@@ -13,6 +13,7 @@ use anyhow::{Context, anyhow, bail};
 use config::Steering;
 use crossbeam::channel::{self, Sender};
 use dataplane::io::dpdk::{Dpdk, Queues};
+use dataplane::orders::Line;
 use dataplane::policy::{Policy, Rules};
 use dataplane::types::{Mac, Side, Tick, WorkerId};
 use dataplane::verdict::Counters;
@@ -150,6 +151,8 @@ pub(crate) struct Engine {
     stop: Arc<AtomicBool>,
     /// Each worker's counters.
     pub(crate) counters: Vec<Arc<Counters>>,
+    /// By which each worker gets orders.
+    pub(crate) lines: Vec<Arc<Line>>,
     /// Each port; they run as long as they are kept.
     ports: Vec<ActivePort>,
     /// How each port's device brings packets to their workers.
@@ -294,11 +297,12 @@ impl Engine {
         let rings = join_workers(eal, places.len())?;
         let stop = Arc::new(AtomicBool::new(false));
         let counters: Vec<Arc<Counters>> = places.iter().map(|_| Arc::default()).collect();
+        let lines: Vec<Arc<Line>> = places.iter().map(|_| Arc::default()).collect();
         let (ready, is_ready) = channel::bounded(places.len());
         let clock = Milliseconds::new(Clock::new(eal));
         let mut workers = Vec::new();
-        for (((place, queues), (handed, peers)), (id, counters)) in
-            places.iter().zip(queues).zip(rings).zip((0..count).map(WorkerId).zip(&counters))
+        for (((place, queues), (handed, peers)), ((id, counters), line)) in
+            places.iter().zip(queues).zip(rings).zip((0..count).map(WorkerId).zip(&counters).zip(&lines))
         {
             let io = Dpdk::new(queues, handed, peers, pool.clone());
             let thread = WorkerThread {
@@ -307,6 +311,7 @@ impl Engine {
                 clock,
                 rules: Arc::clone(&rules),
                 counters: Arc::clone(counters),
+                line: Arc::clone(line),
                 stop: Arc::clone(&stop),
                 yields,
             };
@@ -318,11 +323,16 @@ impl Engine {
             workers.push(handle);
         }
         drop(ready);
-        let engine = Self { workers, stop, counters, ports, steering, clock, rules };
+        let engine = Self { workers, stop, counters, lines, ports, steering, clock, rules };
         for _ in 0..count {
             is_ready.recv().map_err(|_| anyhow!("a worker ended while it started"))?;
         }
         Ok(engine)
+    }
+
+    /// The ports, in the order of the configuration.
+    pub(crate) fn ports(&self) -> &[ActivePort] {
+        &self.ports
     }
 
     /// Whether every worker still runs.
@@ -467,6 +477,7 @@ struct WorkerThread {
     clock: Milliseconds,
     rules: Arc<Rules>,
     counters: Arc<Counters>,
+    line: Arc<Line>,
     stop: Arc<AtomicBool>,
     yields: bool,
 }
@@ -484,7 +495,7 @@ impl WorkerThread {
             tracing::warn!("worker {}: {e}", self.id.0);
         }
         // Its tables are first written here, so they lie on the node of this CPU.
-        let mut worker = Worker::new(io, self.id, self.rules, self.counters, self.clock.now());
+        let mut worker = Worker::new(io, self.id, self.rules, self.counters, self.clock.now()).on(self.line);
         let _ = ready.send(());
         let mut idle = 0u32;
         while !self.stop.load(Ordering::Relaxed) {

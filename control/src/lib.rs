@@ -6,6 +6,7 @@
 //! ```
 
 mod account;
+mod api;
 mod bench;
 mod check;
 mod cli;
@@ -13,12 +14,14 @@ mod demo;
 mod doctor;
 mod engine;
 mod latency;
+mod live;
 mod lower;
 mod machine;
 mod nodes;
 mod notify;
 mod replay;
 mod run;
+mod show;
 mod signals;
 mod steering;
 mod tunnels;

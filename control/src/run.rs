@@ -1,9 +1,11 @@
 //! `underpass run`: the dataplane, until a signal.
 
+use crate::api::{Server, socket};
 use crate::engine::{self, Engine, OpenPorts, PortPlan};
+use crate::live::Live;
 use crate::machine::Place;
 use crate::notify::Notify;
-use crate::{account, lower, machine, nodes, signals};
+use crate::{lower, machine, nodes, signals};
 use anyhow::{Context, bail};
 use config::{Device, Model};
 use dataplane::io::dpdk::Dpdk;
@@ -17,6 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// The control thread looks around so often when nobody asks for anything.
+const TURN: Duration = Duration::from_millis(50);
+
 /// Runs a configuration until SIGINT or SIGTERM.
 pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let model = match load(path) {
@@ -27,6 +32,8 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
         }
     };
     let stop = signals::stop_flag()?;
+    // Before anything is started: what cannot be had ends it here.
+    let socket = control_socket(model.control())?;
     let cpus = machine::cpus();
     let places = machine::places(&model.runtime().workers.value, &cpus)?;
     let plans = plans(&model);
@@ -49,13 +56,19 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     }
     writeln!(std::io::stdout(), "ready").and_then(|()| std::io::stdout().flush()).context("cannot write to stdout")?;
     notify.ready(&format!("Forwarding with {} worker(s)", places.len()));
-    while !stop.load(Ordering::Relaxed) && started.is_alive() {
-        std::thread::sleep(Duration::from_millis(50));
-        account::log_notices(&started.counters);
-        notify.beat(&started.counters);
+    let mut live = Live::new(started, model, places);
+    let mut server = socket.map(Server::new);
+    while !stop.load(Ordering::Relaxed) && live.is_alive() {
+        live.turn();
+        notify.beat(live.counters());
+        match &mut server {
+            Some(server) => server.turn(&mut live, TURN),
+            None => std::thread::sleep(TURN),
+        }
     }
+    drop(server);
     notify.stopping();
-    let report = started.stop()?;
+    let report = live.stop()?;
     if let Err(e) = write!(std::io::stdout(), "{report}") {
         // The reader of stdout has gone; the account is worth keeping.
         eprint!("cannot write to stdout ({e}): {report}");
@@ -64,6 +77,21 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
         bail!("{} packets are not accounted for; please report it", report.unaccounted);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The control socket, if there is to be one. One that the file does not name is done without where it cannot be had.
+fn control_socket(control: &config::Control) -> anyhow::Result<Option<socket::Owned>> {
+    let Some(path) = &control.socket else { return Ok(None) };
+    match socket::Owned::claim(&path.value, control.mode, control.group.as_ref().map(|g| g.value.as_str())) {
+        Ok(owned) => Ok(Some(owned)),
+        Err(error) if control.socket_named => Err(error),
+        Err(error) => {
+            tracing::warn!(
+                "{error:#}; going on without a control socket: set control.socket to a path of this process's own, or \"off\""
+            );
+            Ok(None)
+        }
+    }
 }
 
 /// Starts DPDK with the model's devices and memory, and takes the packet buffers.

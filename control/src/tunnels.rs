@@ -66,8 +66,11 @@ pub(crate) struct Tunnels(pub(crate) Vec<Tunnel>);
 impl Tunnels {
     /// Those of workers that have ended.
     pub(crate) fn of<I: Io>(workers: &[Worker<I>], now: Tick) -> Self {
-        let mut rows: Vec<Tunnel> =
-            show::rows(workers.iter().map(Worker::nat), now).into_iter().map(Tunnel::from).collect();
+        Self::sorted(show::rows(workers.iter().map(Worker::nat), now).into_iter().map(Tunnel::from).collect())
+    }
+
+    /// These, by protocol, client and server.
+    pub(crate) fn sorted(mut rows: Vec<Tunnel>) -> Self {
         rows.sort_by(|a, b| {
             let key = |t: &'_ Tunnel| (t.client, t.server, t.client_id.clone());
             a.protocol.cmp(&b.protocol).then_with(|| key(a).cmp(&key(b)))

@@ -8,6 +8,7 @@
 //! worker      the loop and its stages              io        bursts: memory, DPDK
 //! verdict     what became of each packet           meter     time and cycles, in buckets
 //! types       sides, units, identifiers            census    sessions and mappings by protocol
+//! orders      what control asks of a worker that runs: dumps, flushes
 //! ```
 //!
 //! No DPDK unless the feature `dpdk` asks for the adapter; no `unsafe` but for one prefetch instruction.
@@ -38,6 +39,7 @@ pub mod io;
 pub mod link;
 pub mod meter;
 pub mod nat;
+pub mod orders;
 pub mod packet;
 pub mod passthrough;
 pub mod policy;

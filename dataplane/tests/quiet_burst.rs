@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "a global allocator cannot be had without")]
 
 use dataplane::io::{Buf, Burst, Io};
+use dataplane::orders::{Filter, Line, Order, Report, Row, Table};
 use dataplane::policy::{
     Filtering, Forward, FragmentLimits, Limits, Net, Policy, Port, Rules, Sizes, StaticNeighbour, Timeouts,
 };
@@ -169,6 +170,7 @@ const QUEUE: usize = 2048;
 
 struct Router {
     workers: Vec<Worker<Quiet>>,
+    lines: Vec<Arc<Line>>,
     store: Store,
     now: u32,
 }
@@ -220,8 +222,12 @@ impl Router {
             arriving: (0..2).map(|_| VecDeque::with_capacity(QUEUE)).collect(),
             sent: 0,
         };
-        let worker = |me| Worker::new(io(me), WorkerId(me), Arc::clone(&rules), Arc::new(Counters::default()), Tick(0));
-        Self { workers: (0..workers).map(worker).collect(), store, now: 0 }
+        let lines: Vec<Arc<Line>> = (0..workers).map(|_| Arc::default()).collect();
+        let worker = |me: u8| {
+            let worker = Worker::new(io(me), WorkerId(me), Arc::clone(&rules), Arc::new(Counters::default()), Tick(0));
+            worker.on(Arc::clone(&lines[usize::from(me)]))
+        };
+        Self { workers: (0..workers).map(worker).collect(), store, lines, now: 0 }
     }
 
     fn arrive(&mut self, port: PortId, n: usize, frame: &[u8]) {
@@ -391,6 +397,50 @@ fn story(workers: u8) {
     assert_eq!(account.unaccounted(), 0, "{account:?}");
 }
 
+/// What control asks for while packets go on: dumps of every table, taken row by row or not at all for a while, and a
+/// flush.
+fn orders(workers: u8) {
+    let mut r = Router::new(workers);
+    let udp: Vec<_> = (0..600u16).map(|n| inside(Frame::udp((lan(10 + (n % 9) as u8), 3000 + n), REMOTE))).collect();
+    silent(&mut r, "flows", INSIDE, &udp);
+    let esp: Vec<_> =
+        (0..9u8).map(|n| inside(Frame::esp(lan(11 + n), REMOTE.0, 0x1000, 1).payload(vec![9; 99]))).collect();
+    silent(&mut r, "tunnels", INSIDE, &esp);
+    let all: [(Table, u64); 4] = [
+        (Table::Sessions, r.events(Event::SessionsOpened)),
+        (Table::Mappings, r.events(Event::MappingsOpened)),
+        (Table::Tunnels, r.events(Event::TunnelsOpened)),
+        (Table::Subscribers, r.events(Event::SubscribersOpened)),
+    ];
+    for (table, expected) in all {
+        for line in &r.lines {
+            for _ in 0..3 {
+                line.post(Order::Dump(table, Filter::default())).unwrap();
+            }
+        }
+        let (mut rows, mut ends) = (0, 0);
+        for turn in 0..60 {
+            silent(&mut r, "flows while a dump goes on", INSIDE, &udp[..200]);
+            // A reader that is away for a while: the worker goes on without it.
+            for line in r.lines.iter().filter(|_| turn % 3 == 2) {
+                while let Some(row) = line.row() {
+                    match row {
+                        Row::End => ends += 1,
+                        _ => rows += 1,
+                    }
+                }
+            }
+        }
+        assert_eq!((rows, ends), (3 * expected, 3 * u64::from(workers)), "{table:?}");
+    }
+    let flush = Filter { proto: Some(Proto::UDP), ..Filter::default() };
+    r.lines.iter().for_each(|line| line.post(Order::Flush(flush)).unwrap());
+    assert_eq!(r.poll(0), 0, "a flush");
+    let told = r.lines.iter().filter_map(|line| line.report());
+    let flushed: u64 = told.map(|Report::Flushed { sessions, .. }| sessions).sum();
+    assert_eq!(flushed, 600);
+}
+
 /// PPTP, ESP and L2TPv3 from their first packet to their end.
 fn tunnels(workers: u8) {
     const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
@@ -502,6 +552,13 @@ fn tunnels(workers: u8) {
 fn tunnels_ask_for_no_memory() {
     for workers in [1, 3] {
         tunnels(workers);
+    }
+}
+
+#[test]
+fn orders_ask_for_no_memory() {
+    for workers in [1, 3] {
+        orders(workers);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the tests of the real binary share: scratch folders, captures, and a running router.
 #![allow(dead_code, reason = "each test uses its own part")]
 
+pub(crate) mod control;
 pub(crate) mod host;
 pub(crate) mod lab;
 
@@ -237,4 +238,14 @@ pub(crate) fn skipped(test: &str, why: &str) {
 pub(crate) fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output();
     id.is_ok_and(|o| String::from_utf8_lossy(&o.stdout).trim() == "0")
+}
+
+/// Waits until something holds.
+#[track_caller]
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
 }

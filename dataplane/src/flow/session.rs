@@ -408,6 +408,12 @@ impl Sessions {
         self.len == 0
     }
 
+    /// The number from which on none was ever used.
+    #[must_use]
+    pub const fn end(&self) -> u32 {
+        self.fresh
+    }
+
     /// The hash to look a key up with.
     #[inline]
     #[must_use]

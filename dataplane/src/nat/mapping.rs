@@ -56,6 +56,12 @@ impl Mapping {
     pub const fn is_live(&self) -> bool {
         matches!(self.state, State::Live)
     }
+
+    /// Whether it is a mapping at all, live or at rest.
+    #[must_use]
+    pub const fn is_used(&self) -> bool {
+        !matches!(self.state, State::Free)
+    }
 }
 
 const NONE: u32 = u32::MAX;
@@ -163,6 +169,12 @@ impl Mappings {
     /// A mapping by number.
     pub fn get_mut(&mut self, id: MappingId) -> Option<&mut Mapping> {
         self.slab.get_mut(id.0 as usize)
+    }
+
+    /// The number from which on none was ever used.
+    #[must_use]
+    pub const fn end(&self) -> u32 {
+        self.fresh
     }
 
     /// Live mappings.

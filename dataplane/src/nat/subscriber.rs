@@ -138,6 +138,12 @@ impl Subscribers {
         true
     }
 
+    /// The number from which on none was ever used.
+    #[must_use]
+    pub const fn end(&self) -> u32 {
+        self.fresh
+    }
+
     /// Known subscribers.
     pub fn iter(&self) -> impl Iterator<Item = &Subscriber> {
         self.slab.iter().take(self.fresh as usize).filter(|s| !s.addr.is_unspecified())

@@ -97,7 +97,7 @@ impl Nat {
     }
 
     /// Ends a tunnel with its legs.
-    pub(super) fn end_tunnel(&mut self, id: TunnelId) {
+    pub(crate) fn end_tunnel(&mut self, id: TunnelId) {
         let Some(t) = self.vpn.tunnels.get(id).copied() else { return };
         for leg in t.legs() {
             self.take_back(id, leg);

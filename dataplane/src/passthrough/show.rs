@@ -1,6 +1,7 @@
 //! The state of VPNs as an operator reads it.
 
-use super::tunnel::{Kind, State};
+use super::loan::message::{Loan, Usage};
+use super::tunnel::{Kind, State, Tunnel, TunnelId};
 use crate::nat::Nat;
 use crate::types::{Direction, Proto, Tick};
 use std::collections::HashMap;
@@ -106,55 +107,74 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
-impl Nat {
-    /// What legs carried that this worker borrowed, for [`merge`].
-    pub fn lent_traffic(&self) -> impl Iterator<Item = Traffic> + '_ {
-        self.unreported().map(|(loan, usage)| Traffic {
-            kind: if loan.proto == Proto::L2TP { Kind::L2tp } else { Kind::Esp },
+impl Traffic {
+    const fn of(loan: &Loan, usage: &Usage) -> Self {
+        Self {
+            kind: if loan.proto.0 == Proto::L2TP.0 { Kind::L2tp } else { Kind::Esp },
             ends: (loan.inside, loan.outside, loan.remote),
             direction: loan.direction,
             packets: usage.packets,
             bytes: usage.bytes,
-        })
+        }
+    }
+}
+
+impl Nat {
+    /// What legs carried that this worker borrowed, for [`merge`].
+    pub fn lent_traffic(&self) -> impl Iterator<Item = Traffic> + '_ {
+        self.unreported().map(|(loan, usage)| Traffic::of(&loan, &usage))
+    }
+
+    /// The same of one borrowed leg, by its number.
+    pub(crate) fn lent_row(&self, number: u32) -> Option<Traffic> {
+        self.copy(number).map(|(loan, usage)| Traffic::of(&loan, &usage))
     }
 
     /// All tunnels that this worker is home of. What their lent legs carried is not in it: see [`rows`].
     pub fn tunnels(&self, now: Tick) -> impl Iterator<Item = Row> + '_ {
-        self.vpn.tunnels.iter().map(move |t| {
-            let [mut out, mut inward] = t.ended;
-            let (mut inside_id, mut outside_id, mut remote_id) = (None, None, None);
-            for s in t.legs().filter_map(|id| self.sessions.get(id)) {
-                let is_data = s.proto == t.kind.proto();
-                let (packets, bytes) = s.traffic();
-                let (sum, leg) = match s.leg_direction() {
-                    Some(Direction::In) => (&mut inward, Direction::In),
-                    _ => (&mut out, Direction::Out),
-                };
-                (sum.0, sum.1) = (sum.0 + packets, sum.1 + bytes);
-                if !is_data || matches!(t.kind, Kind::Ike | Kind::Other(_)) {
-                    continue;
-                }
-                match leg {
-                    Direction::In => {
-                        inside_id = Some(s.left(Direction::In).ident);
-                        outside_id = Some(s.key(Direction::In).ident);
-                    }
-                    Direction::Out => remote_id = Some(s.left(Direction::Out).ident),
-                }
+        self.vpn.tunnels.iter().map(move |t| self.row(t, now))
+    }
+
+    /// A tunnel by number.
+    #[must_use]
+    pub fn tunnel_row(&self, id: TunnelId, now: Tick) -> Option<Row> {
+        self.vpn.tunnels.get(id).map(|t| self.row(t, now))
+    }
+
+    fn row(&self, t: &Tunnel, now: Tick) -> Row {
+        let [mut out, mut inward] = t.ended;
+        let (mut inside_id, mut outside_id, mut remote_id) = (None, None, None);
+        for s in t.legs().filter_map(|id| self.sessions.get(id)) {
+            let is_data = s.proto == t.kind.proto();
+            let (packets, bytes) = s.traffic();
+            let (sum, leg) = match s.leg_direction() {
+                Some(Direction::In) => (&mut inward, Direction::In),
+                _ => (&mut out, Direction::Out),
+            };
+            (sum.0, sum.1) = (sum.0 + packets, sum.1 + bytes);
+            if !is_data || matches!(t.kind, Kind::Ike | Kind::Other(_)) {
+                continue;
             }
-            Row {
-                kind: t.kind,
-                state: t.state,
-                inside: t.inside,
-                outside: t.outside,
-                remote: t.remote,
-                inside_id,
-                outside_id,
-                remote_id,
-                age: now.since(t.opened),
-                out,
-                inward,
+            match leg {
+                Direction::In => {
+                    inside_id = Some(s.left(Direction::In).ident);
+                    outside_id = Some(s.key(Direction::In).ident);
+                }
+                Direction::Out => remote_id = Some(s.left(Direction::Out).ident),
             }
-        })
+        }
+        Row {
+            kind: t.kind,
+            state: t.state,
+            inside: t.inside,
+            outside: t.outside,
+            remote: t.remote,
+            inside_id,
+            outside_id,
+            remote_id,
+            age: now.since(t.opened),
+            out,
+            inward,
+        }
     }
 }

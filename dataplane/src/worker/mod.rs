@@ -31,6 +31,8 @@ use crate::meter::Turn;
 use crate::nat::Nat;
 use crate::nat::fragments::Fragments;
 use crate::nat::held_syn::HeldSyns;
+use crate::orders::Line;
+use crate::orders::desk::Desk;
 use crate::policy::Rules;
 use crate::types::{Tick, WorkerId};
 use crate::verdict::{Counters, DropReason, Event};
@@ -77,6 +79,7 @@ pub struct Worker<I: Io> {
     samples: bool,
     /// Bursts received from ports, wrapping.
     bursts: u32,
+    desk: Desk,
     now: Tick,
     swept: Tick,
 }
@@ -109,11 +112,19 @@ impl<I: Io> Worker<I> {
             hand: (0..rules.sharding.workers()).map(|_| Burst::new()).collect(),
             samples: rules.sharding.workers() > 1 && p.steered.iter().any(crate::policy::Steered::any),
             bursts: 0,
+            desk: Desk::new(Arc::default()),
             counters,
             rules,
             now,
             swept: now,
         }
+    }
+
+    /// The same, at the end of a line by which control gives it orders.
+    #[must_use]
+    pub fn on(mut self, line: Arc<Line>) -> Self {
+        self.desk = Desk::new(line);
+        self
     }
 
     /// Bytes that the tables of all workers take together.
@@ -186,6 +197,9 @@ impl<I: Io> Worker<I> {
         }
         self.nat.expire(now);
         self.end_unsettled();
+        if self.desk.is_called() {
+            self.desk.attend(&mut self.nat, now);
+        }
         self.flush();
         let meter = &self.counters.meter;
         meter.turns.add(1);

@@ -185,6 +185,11 @@ impl Loans {
         room
     }
 
+    /// How many copies there may be; their numbers are below it.
+    pub(crate) fn end(&self) -> u32 {
+        u32::try_from(self.rows.len()).unwrap_or(u32::MAX)
+    }
+
     /// Whether all that the end of one more tunnel calls for can be said.
     pub(crate) const fn has_room(&self) -> bool {
         self.outbox.capacity() == 0 || self.outbox.len() + 2 * LEGS <= self.outbox.capacity()

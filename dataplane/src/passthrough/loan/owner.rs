@@ -153,13 +153,16 @@ impl Nat {
         }
     }
 
+    /// A copy by its number, with what it did and home does not know yet.
+    pub(in crate::passthrough) fn copy(&self, number: u32) -> Option<(Loan, Usage)> {
+        let row = self.vpn.loans.rows.get(number as usize).filter(|r| r.serial != 0)?;
+        let s = self.sessions.get(row.session)?;
+        Some((Loan::of(s, row.tunnel, row.serial)?, usage(s)))
+    }
+
     /// Copies of legs that other workers have, with what they did and home does not know yet.
     pub(in crate::passthrough) fn unreported(&self) -> impl Iterator<Item = (Loan, Usage)> + '_ {
-        let rows = self.vpn.loans.rows.iter().filter(|r| r.serial != 0);
-        let copies = rows.filter_map(|r| {
-            let s = self.sessions.get(r.session)?;
-            Some((Loan::of(s, r.tunnel, r.serial)?, usage(s)))
-        });
+        let copies = (0..self.vpn.loans.end()).filter_map(|n| self.copy(n));
         let unsent = self.vpn.loans.outbox.iter().filter_map(|(_, m)| match m.say {
             Say::Renew(usage) | Say::Answer(_, usage) | Say::Gone(_, usage) => Some((m.loan, usage)),
             Say::Lend | Say::Go | Say::Keep | Say::Ask(_) | Say::Return | Say::Ready => None,

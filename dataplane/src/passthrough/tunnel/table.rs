@@ -110,6 +110,12 @@ impl Tunnels {
         self.rows.get_mut(id.0 as usize).filter(|t| t.live)
     }
 
+    /// How many there may be; numbers are below it.
+    #[must_use]
+    pub fn end(&self) -> u32 {
+        u32::try_from(self.rows.len()).unwrap_or(u32::MAX)
+    }
+
     /// Live tunnels.
     pub fn iter(&self) -> impl Iterator<Item = &Tunnel> {
         self.rows.iter().filter(|t| t.live)
