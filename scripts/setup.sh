@@ -18,7 +18,7 @@ for extra in "$@"; do
     case $extra in
         test)
             packages+=(iproute2 iputils-ping traceroute iperf3 curl python3 python3-jsonschema tcpdump procps ethtool)
-            packages+=(systemd)
+            packages+=(systemd bsdutils prometheus)
             packages+=(openssl openvpn wireguard-go wireguard-tools)
             packages+=(charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins)
             ;;
@@ -49,6 +49,8 @@ provided() {
         iputils-ping) command -v ping ;;
         procps) command -v pgrep ;;
         systemd) command -v systemd-analyze ;;
+        bsdutils) command -v script ;;
+        prometheus) command -v prometheus && command -v promtool ;;
         dpkg-dev) command -v dpkg-shlibdeps ;;
         liblzma-dev) pkg-config --exists liblzma || command -v cargo-deb ;;
         debian-archive-keyring) [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ;;
@@ -88,11 +90,17 @@ toolchain() {
     done
 }
 
-# The VPN programs are for tests only: their services are not to start with them, nor whenever this machine does.
+# These programs are for tests only: their services are not to start with them, nor whenever this machine does.
 keep_quiet() {
-    local unit=/etc/systemd/system/strongswan.service
-    [[ " $* " = *" charon-systemd "* ]] || return 0
-    [ -e "$unit" ] || [ -L "$unit" ] || "${as_root[@]}" ln -s /dev/null "$unit"
+    local package unit
+    for package in "$@"; do
+        case $package in
+            charon-systemd) unit=/etc/systemd/system/strongswan.service ;;
+            prometheus) unit=/etc/systemd/system/prometheus.service ;;
+            *) continue ;;
+        esac
+        [ -e "$unit" ] || [ -L "$unit" ] || "${as_root[@]}" ln -s /dev/null "$unit"
+    done
 }
 
 install() {

@@ -196,3 +196,17 @@ fn the_unit_types_what_the_binary_takes() {
     let mut command = Command::new(UNDERPASS);
     Router::spawn(command.args(arguments.split(' '))).stop("TERM").account();
 }
+
+#[test]
+fn the_manual_names_every_verb() {
+    let help = Command::new(UNDERPASS).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let verbs = help.lines().skip_while(|l| *l != "Commands:").skip(1).take_while(|l| !l.is_empty());
+    let verbs: Vec<&str> =
+        verbs.filter(|l| !l.starts_with("   ")).filter_map(|l| l.split_whitespace().next()).collect();
+    assert!(verbs.len() > 5, "{help}");
+    let manual = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/underpass.8")).unwrap();
+    for verb in verbs.iter().filter(|v| **v != "help") {
+        assert!(manual.contains(&format!("\\fB{verb}\\fR")), "packaging/underpass.8 does not name {verb}");
+    }
+}

@@ -1,5 +1,6 @@
 //! `[control]`: how an operator's tools reach the process that runs.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::diagnostic::Located;
@@ -20,6 +21,8 @@ pub struct Control {
     pub mode: u32,
     /// The group of the socket, by name or number.
     pub group: Option<Located<String>>,
+    /// Where metrics are served over HTTP; `None` is nowhere.
+    pub metrics: Option<Located<SocketAddr>>,
     /// What is logged, unless the command line says.
     pub log: LogLevel,
 }
@@ -48,9 +51,11 @@ pub(crate) fn read(mut table: Table<'_>) -> Control {
     let socket = named.value.map(|path| Located::new(path, named.location));
     let mode = table.read("mode", mode).or(0o660).value;
     let group = table.read("group", group).optional();
+    let metrics = table.read("metrics", metrics).optional();
+    let metrics = metrics.and_then(|m| m.value.map(|address| Located::new(address, m.location)));
     let log = table.read("log", choice).or(LogLevel::Info).value;
     table.finish();
-    Control { socket, socket_named, mode, group, log }
+    Control { socket, socket_named, mode, group, metrics, log }
 }
 
 /// A path, or "off".
@@ -71,6 +76,25 @@ fn socket(node: &Node<'_>) -> Result<Option<PathBuf>, Mistake> {
         ));
     }
     Ok(Some(PathBuf::from(path)))
+}
+
+/// An address and port, or "off".
+fn metrics(node: &Node<'_>) -> Result<Option<SocketAddr>, Mistake> {
+    let example = "\"127.0.0.1:9464\", \"[::1]:9464\", or \"off\"";
+    let written = text(node, example)?;
+    if written == "off" {
+        return Ok(None);
+    }
+    let Some(address) = written.parse::<SocketAddr>().ok().filter(|a| a.port() != 0) else {
+        return Err(Mistake::write(format!("{} is no address with a port", node.describe()), example));
+    };
+    if !address.ip().is_loopback() {
+        node.warn(
+            format!("whoever reaches {address} can read the metrics"),
+            "write a loopback address, or let a firewall see to it",
+        );
+    }
+    Ok(Some(address))
 }
 
 /// Permission bits in octal, as chmod takes them.

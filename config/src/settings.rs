@@ -82,6 +82,7 @@ impl Model {
         list.fixed("control.socket", c.socket.as_ref().map_or("off".to_owned(), |s| s.value.display().to_string()));
         list.fixed("control.mode", format!("{:04o}", c.mode));
         list.fixed("control.group", c.group.as_ref().map_or("-", |g| g.value.as_str()));
+        list.fixed("control.metrics", c.metrics.as_ref().map_or("off".to_owned(), |m| m.value.to_string()));
         list.live("control.log", c.log);
         list.0
     }
@@ -114,10 +115,10 @@ impl Model {
             list.fixed(key("vlan"), or(p.vlan.as_ref().map(|v| v.value.to_string()), "-"));
             list.fixed(key("mac"), or(p.mac.as_ref().map(|m| m.value.to_string()), "the device's"));
             list.fixed(key("queues"), or(p.queues.as_ref().map(|q| q.value.to_string()), "one a worker"));
+            list.fixed(key("steering"), p.steering.value);
             list.fixed(key("rx_descriptors"), p.rx_descriptors.value);
             list.fixed(key("tx_descriptors"), p.tx_descriptors.value);
             list.fixed(key("promiscuous"), p.promiscuous.value);
-            list.fixed(key("steering"), p.steering.value);
         }
     }
 

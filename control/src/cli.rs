@@ -5,6 +5,7 @@ use crate::demo::{self, Demo};
 use crate::doctor::{self, Doctor};
 use crate::replay::{self, Replay};
 use crate::show::{self, Flush, Show};
+use crate::top::{self, Top};
 use crate::{check, run};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -49,6 +50,10 @@ enum Verb {
     ///
     /// Exit code 0: nothing is missing (there may be advice); 1: something is.
     Doctor(Doctor),
+    /// Watch a router that runs: rates, workers, protocols, drops, tunnels and clients as they move.
+    ///
+    /// Space pauses, q or Ctrl-C ends. `--once` prints one screen, for a pipe.
+    Top(Top),
     /// Show what a running Underpass does: `show vpn client=192.168.1.10`, `show drops`, `show sessions --json`.
     ///
     /// Asks the process by its control socket ([control] in its configuration). With --json each row is a JSON object in
@@ -129,6 +134,7 @@ pub fn main() -> ExitCode {
         Verb::Flush(args) => show::flush(&args),
         Verb::Demo(args) => demo::demo(&args),
         Verb::Doctor(args) => doctor::doctor(&args),
+        Verb::Top(args) => top::top(&args),
         Verb::Replay(args) => replay::replay(&args),
         Verb::Bench { traffic, sessions, rounds, workers, handoff, seconds, capture, only_capture, json } => {
             bench::bench(&Bench { traffic, sessions, rounds, workers, handoff, seconds, capture, only_capture, json })

@@ -335,6 +335,11 @@ impl Engine {
         &self.ports
     }
 
+    /// Cycles a second of the clock that meters count.
+    pub(crate) const fn hz(&self) -> u64 {
+        self.clock.per_milli * 1000
+    }
+
     /// Whether every worker still runs.
     pub(crate) fn is_alive(&self) -> bool {
         self.workers.iter().all(|w| !w.is_finished())

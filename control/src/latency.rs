@@ -5,7 +5,7 @@
 
 use dataplane::meter::{Buckets, Meter};
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde_json::{Value, json};
 
 /// What a meter said at a moment, or between two, of one worker or of several together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,7 @@ impl Counts {
         Self { counts: buckets.counts().collect(), sum: buckets.sum() }
     }
 
+    #[cfg(test)]
     fn since(&self, earlier: &Self) -> Self {
         let counts = self.counts.iter().zip(&earlier.counts).map(|(now, then)| now.wrapping_sub(*then)).collect();
         Self { counts, sum: self.sum.wrapping_sub(earlier.sum) }
@@ -58,7 +59,6 @@ impl Counts {
 
     /// How many values are at most `limit`; a bucket that `limit` lies in counts when all of it is below.
     #[must_use]
-    #[cfg_attr(not(test), expect(dead_code, reason = "metrics are to use it"))]
     pub(crate) fn at_most(&self, limit: u64) -> u64 {
         self.counts.iter().enumerate().take_while(|(i, _)| Buckets::highest(*i) <= limit).map(|(_, n)| n).sum()
     }
@@ -80,7 +80,7 @@ impl Counts {
 }
 
 /// Percentiles of something.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Percentiles {
     /// The middle.
     pub(crate) p50: f64,
@@ -128,7 +128,7 @@ impl Reading {
 
     /// What was between `earlier` and this.
     #[must_use]
-    #[cfg_attr(not(test), expect(dead_code, reason = "metrics are to use it"))]
+    #[cfg(test)]
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         Self {
             turns: self.turns.wrapping_sub(earlier.turns),
@@ -154,6 +154,35 @@ impl Reading {
     #[must_use]
     pub(crate) fn microseconds(&self, hz: u64) -> Percentiles {
         Percentiles::of(&self.transit, 1e6 / hz.max(1) as f64)
+    }
+
+    /// As the API tells it. The buckets are for who wants what was between two of them: the greatest value of each that
+    /// was counted, and how often it was.
+    pub(crate) fn row(&self, worker: &Value, hz: u64) -> Value {
+        let (time, cycles) = (self.microseconds(hz), self.cycles());
+        let nanos = 1e9 / hz.max(1) as f64;
+        let buckets = |counts: &Counts, scale: f64| -> Vec<(u64, u64)> {
+            let counted = counts.counts.iter().enumerate().filter(|(_, n)| **n > 0);
+            counted.map(|(index, n)| ((Buckets::highest(index) as f64 * scale) as u64, *n)).collect()
+        };
+        json!({
+            "worker": worker,
+            "packets": self.packets,
+            "turns": self.turns,
+            "busy_turns": self.busy_turns,
+            "busy_us": (self.busy_cycles as f64 * nanos / 1000.0).round(),
+            "p50_us": time.p50,
+            "p90_us": time.p90,
+            "p99_us": time.p99,
+            "p99_9_us": time.p99_9,
+            "max_us": time.max,
+            "mean_us": time.mean,
+            "cycles_p50": cycles.p50,
+            "cycles_p99": cycles.p99,
+            "cycles_mean": cycles.mean,
+            "transit_ns": buckets(&self.transit, nanos),
+            "cycles": buckets(&self.effort, 1.0),
+        })
     }
 
     /// Cycles a packet.

@@ -17,6 +17,7 @@ mod latency;
 mod live;
 mod lower;
 mod machine;
+mod metrics;
 mod nodes;
 mod notify;
 mod replay;
@@ -24,6 +25,7 @@ mod run;
 mod show;
 mod signals;
 mod steering;
+mod top;
 mod tunnels;
 
 pub use cli::main;

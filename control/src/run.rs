@@ -4,6 +4,7 @@ use crate::api::{Server, socket};
 use crate::engine::{self, Engine, OpenPorts, PortPlan};
 use crate::live::Live;
 use crate::machine::Place;
+use crate::metrics::Http;
 use crate::notify::Notify;
 use crate::{lower, machine, nodes, signals};
 use anyhow::{Context, bail};
@@ -34,6 +35,7 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let stop = signals::stop_flag()?;
     // Before anything is started: what cannot be had ends it here.
     let socket = control_socket(model.control())?;
+    let mut metrics = model.control().metrics.as_ref().map(|address| Http::bind(address.value)).transpose()?;
     let cpus = machine::cpus();
     let places = machine::places(&model.runtime().workers.value, &cpus)?;
     let plans = plans(&model);
@@ -61,6 +63,9 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     while !stop.load(Ordering::Relaxed) && live.is_alive() {
         live.turn();
         notify.beat(live.counters());
+        if let Some(metrics) = &mut metrics {
+            metrics.serve(&live);
+        }
         match &mut server {
             Some(server) => server.turn(&mut live, TURN),
             None => std::thread::sleep(TURN),

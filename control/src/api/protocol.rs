@@ -52,6 +52,8 @@ pub(crate) enum What {
     Ports,
     /// Workers: CPU, traffic, tables.
     Workers,
+    /// Time through the box and cycles a packet, of each worker and of all.
+    Latency,
     /// The settings that are in force.
     Config,
 }
@@ -64,7 +66,7 @@ impl What {
             Self::Mappings => Some(Table::Mappings),
             Self::Subscribers => Some(Table::Subscribers),
             Self::Vpn => Some(Table::Tunnels),
-            Self::Stats | Self::Drops | Self::Ports | Self::Workers | Self::Config => None,
+            Self::Stats | Self::Drops | Self::Ports | Self::Workers | Self::Latency | Self::Config => None,
         }
     }
 }

@@ -19,7 +19,7 @@ use change::Change;
 use config::Model;
 use dump::Dump;
 use serde_json::Value;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// See the module.
 pub(crate) struct Live {
@@ -27,6 +27,8 @@ pub(crate) struct Live {
     pub(super) model: Model,
     pub(super) places: Vec<Place>,
     pub(super) started: Instant,
+    /// The same by the calendar.
+    since: SystemTime,
     /// The dump whose rows come now, one at a time.
     dump: Option<Dump>,
     /// The change that workers carry out now, one at a time.
@@ -54,7 +56,16 @@ pub(crate) enum Task {
 
 impl Live {
     pub(crate) fn new(engine: Engine, model: Model, places: Vec<Place>) -> Self {
-        Self { engine, model, places, started: Instant::now(), dump: None, change: None, last: 0 }
+        Self {
+            engine,
+            model,
+            places,
+            started: Instant::now(),
+            since: SystemTime::now(),
+            dump: None,
+            change: None,
+            last: 0,
+        }
     }
 
     /// Each worker's counters.

@@ -2,7 +2,10 @@
 
 use super::Live;
 use crate::api::protocol::What;
-use dataplane::types::PortId;
+use crate::latency::Reading;
+use crate::metrics::{Sources, Usage};
+use dataplane::census::{Census, Kind};
+use dataplane::types::{Direction, PortId};
 use dataplane::verdict::{Account, Counters, DropReason, Event};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -32,6 +35,7 @@ impl Live {
             What::Drops => self.drops(),
             What::Ports => self.ports(),
             What::Workers => self.workers(),
+            What::Latency => self.latency(),
             What::Config => self.model.settings().into_iter().map(|s| json!(s)).collect(),
             What::Sessions | What::Mappings | What::Subscribers | What::Vpn => Vec::new(),
         }
@@ -59,12 +63,67 @@ impl Live {
                 "subscribers": sizes.subscribers,
                 "tunnels": self.engine.rules.policy.passthrough.tunnels,
             },
+            "protocols": Kind::ALL.iter().map(|&kind| self.protocol(kind)).collect::<Vec<_>>(),
             "events": events.map(|(label, n)| (label.to_owned(), n.into())).collect::<Map<_, Value>>(),
         });
         if let Some(row) = row.as_object_mut() {
             row.extend(gauges(counters).map(|(name, n)| (name.to_owned(), n.into())));
         }
         row
+    }
+
+    fn protocol(&self, kind: Kind) -> Value {
+        let sum = |of: &dyn Fn(&Census) -> u64| self.engine.counters.iter().map(|c| of(&c.census)).sum::<u64>();
+        json!({
+            "protocol": kind.label(),
+            "sessions": sum(&|c| c.sessions(kind)),
+            "opened": sum(&|c| c.sessions_begun(kind)),
+            "mappings": sum(&|c| c.mappings(kind)),
+            "packets": sum(&|c| c.translated(Direction::Out, kind) + c.translated(Direction::In, kind)),
+        })
+    }
+
+    /// Each worker, then all together.
+    fn latency(&self) -> Vec<Value> {
+        let readings: Vec<Reading> = self.engine.counters.iter().map(|c| Reading::of(&c.meter)).collect();
+        let hz = self.engine.hz();
+        let mut rows: Vec<Value> = readings.iter().enumerate().map(|(n, r)| r.row(&json!(n), hz)).collect();
+        if let Some((first, others)) = readings.split_first() {
+            let mut all = first.clone();
+            others.iter().for_each(|r| all.merge(r));
+            rows.push(all.row(&json!("all"), hz));
+        }
+        rows
+    }
+
+    /// What metrics are made of.
+    pub(crate) fn sources(&self) -> Sources<'_> {
+        let counters = &self.engine.counters;
+        let policy = &self.engine.rules.policy;
+        let sizes = &policy.sizes;
+        let room = |name| match name {
+            "sessions" => sizes.sessions,
+            "mappings" => sizes.mappings,
+            "subscribers" => sizes.subscribers,
+            _ => policy.passthrough.tunnels,
+        };
+        let mut usage: Vec<Usage> =
+            gauges(counters).into_iter().map(|(table, used)| Usage { table, used, room: room(table) as u64 }).collect();
+        // Each mapping has a port of the pool, but for those that are forwards.
+        let range = u64::from(policy.port_range.end() - policy.port_range.start()) + 1;
+        for (table, kind) in [("ports_tcp", Kind::Tcp), ("ports_udp", Kind::Udp), ("ports_icmp", Kind::Icmp)] {
+            let used = counters.iter().map(|c| c.census.mappings(kind)).sum();
+            usage.push(Usage { table, used, room: u64::from(self.engine.rules.pool_size()) * range });
+        }
+        Sources {
+            counters,
+            places: &self.places,
+            hz: self.engine.hz(),
+            started: self.since,
+            ports: self.model.ports().iter().map(|p| (p.name.clone(), p.role.as_str())).collect(),
+            devices: self.engine.ports().iter().map(|p| (p.stats().ok(), p.link().ok())).collect(),
+            usage,
+        }
     }
 
     fn drops(&self) -> Vec<Value> {

@@ -17,6 +17,8 @@ enum Kind {
     Text,
     /// A number with its thousands apart.
     Number,
+    /// A number with a digit after its point.
+    Fraction,
     /// Bytes.
     Bytes,
     /// Milliseconds.
@@ -31,7 +33,7 @@ const fn column(head: &'static str, path: &'static str, kind: Kind) -> Column {
     Column { head, path, kind }
 }
 
-use Kind::{Bytes, Link, Number, Same, Text, Time};
+use Kind::{Bytes, Fraction, Link, Number, Same, Text, Time};
 
 const SESSIONS: &[Column] = &[
     column("protocol", "protocol", Text),
@@ -111,6 +113,20 @@ const WORKERS: &[Column] = &[
     column("tunnels", "tunnels", Number),
 ];
 
+const LATENCY: &[Column] = &[
+    column("worker", "worker", Text),
+    column("packets", "packets", Number),
+    column("p50 µs", "p50_us", Fraction),
+    column("p90 µs", "p90_us", Fraction),
+    column("p99 µs", "p99_us", Fraction),
+    column("p99.9 µs", "p99_9_us", Fraction),
+    column("max µs", "max_us", Fraction),
+    column("mean µs", "mean_us", Fraction),
+    column("cycles p50", "cycles_p50", Fraction),
+    column("p99", "cycles_p99", Fraction),
+    column("mean", "cycles_mean", Fraction),
+];
+
 /// The columns of what is shown as a table.
 pub(super) const fn of(what: What) -> Option<&'static [Column]> {
     match what {
@@ -120,6 +136,7 @@ pub(super) const fn of(what: What) -> Option<&'static [Column]> {
         What::Vpn => Some(VPN),
         What::Ports => Some(PORTS),
         What::Workers => Some(WORKERS),
+        What::Latency => Some(LATENCY),
         What::Stats | What::Drops | What::Config => None,
     }
 }
@@ -132,6 +149,9 @@ impl Column {
         match self.kind {
             Text => Cell::Left(plain(value)),
             Number => Cell::Right(number.map_or_else(|| "-".to_owned(), grouped)),
+            Fraction => {
+                Cell::Right(value.and_then(Value::as_f64).map_or_else(|| "-".to_owned(), |n| format!("{n:.1}")))
+            }
             Bytes => Cell::Right(number.map_or_else(|| "-".to_owned(), size)),
             Time => Cell::Right(number.map_or_else(|| "-".to_owned(), time)),
             Same => {

@@ -9,6 +9,7 @@
 
 use super::Worker;
 use super::tag::{Tag, Why};
+use crate::census::Translated;
 use crate::flow::session::{SessionId, flags};
 use crate::flow::tcp;
 use crate::io::{BURST, Buf, Burst, Io};
@@ -16,7 +17,7 @@ use crate::nat::rewrite::{self, Hop};
 use crate::packet::{self, Class, Layer, Meta};
 use crate::passthrough::inspect;
 use crate::types::{Direction, PortId, Side, WorkerId};
-use crate::verdict::{DropReason, Event};
+use crate::verdict::DropReason;
 use crate::wire::tcp::flags::{FIN, RST, SYN};
 use arrayvec::ArrayVec;
 
@@ -72,7 +73,7 @@ impl<I: Io> Worker<I> {
                 s.guess = self.nat.sessions.prefetch_session(hash);
             }
         }
-        let mut translated = [0u64; 2];
+        let mut translated = Translated::default();
         for (buf, s) in bufs.drain(..).zip(&staged) {
             match s.found {
                 Found::Plain(_) => {
@@ -89,13 +90,7 @@ impl<I: Io> Worker<I> {
                 Found::Bad(reason) => self.drop(buf, reason),
             }
         }
-        let [out, inward] = translated;
-        if out > 0 {
-            self.counters.count(Event::TranslatedOut, out);
-        }
-        if inward > 0 {
-            self.counters.count(Event::TranslatedIn, inward);
-        }
+        translated.write(&self.counters);
     }
 
     /// Stage 1 for one packet.
@@ -142,7 +137,7 @@ impl<I: Io> Worker<I> {
 
     /// Stage 3 for a packet of an established flow. Gives the packet back, unchanged, when it is not.
     #[inline]
-    fn forward_known(&mut self, mut buf: I::Buf, staged: &Staged, translated: &mut [u64; 2]) -> Option<I::Buf> {
+    fn forward_known(&mut self, mut buf: I::Buf, staged: &Staged, translated: &mut Translated) -> Option<I::Buf> {
         let meta = &staged.meta;
         let direction = match self.rules.side(staged.port) {
             Side::Inside => Direction::Out,
@@ -180,8 +175,7 @@ impl<I: Io> Worker<I> {
         if !rewrite::translate(buf.data_mut(), meta, s, direction, Hop { decrement_ttl: true, id }) {
             return Some(buf);
         }
-        let [out, inward] = translated;
-        *(if from_inside { out } else { inward }) += 1;
+        translated.count(direction, meta.key.proto);
         self.send_ip(buf, meta.l3, meta.total_len, egress, mac);
         None
     }

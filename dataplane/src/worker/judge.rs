@@ -8,6 +8,7 @@ use super::Worker;
 use super::errors::Tell;
 use super::tag::{Tag, Why};
 use super::waiting::{self, PER_NEIGHBOUR};
+use crate::census::Translated;
 use crate::flow::session::{Session, SessionId, flags};
 use crate::flow::tcp::State;
 use crate::io::{Buf, Io};
@@ -522,7 +523,9 @@ impl<I: Io> Worker<I> {
             return self.drop(buf, DropReason::TransportTooShort);
         }
         self.count_tunnel(id, direction, meta);
-        self.counters.count(if direction == Direction::Out { Event::TranslatedOut } else { Event::TranslatedIn }, 1);
+        let mut translated = Translated::default();
+        translated.count(direction, meta.key.proto);
+        translated.write(&self.counters);
         self.send_ip_in_pieces(buf, meta, egress, mac);
     }
 
