@@ -24,7 +24,7 @@ for extra in "$@"; do
             ;;
         lint) packages+=(shellcheck) components+=(fmt clippy) ;;
         deb) packages+=(dpkg-dev liblzma-dev) crates+=(cargo-deb) ;;
-        test-deb) packages+=(mmdebstrap debian-archive-keyring) ;;
+        test-deb) packages+=(mmdebstrap debian-archive-keyring systemd-container procps) ;;
         bench) packages+=(dpdk-dev iproute2 nftables ethtool) ;;
         *) echo "usage: scripts/setup.sh [test] [lint] [bench] [deb] [test-deb]" >&2; exit 2 ;;
     esac
@@ -50,6 +50,7 @@ provided() {
         procps) command -v pgrep ;;
         systemd) command -v systemd-analyze ;;
         bsdutils) command -v script ;;
+        systemd-container) command -v systemd-nspawn ;;
         prometheus) command -v prometheus && command -v promtool ;;
         dpkg-dev) command -v dpkg-shlibdeps ;;
         liblzma-dev) pkg-config --exists liblzma || command -v cargo-deb ;;

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian package in a clean Debian 12 made for it, and runs the installed binary there: on ring devices and
-# ordinary memory, which need nothing of the machine. Takes minutes and needs root; the clean root goes at the end.
+# ordinary memory, which need nothing of the machine. Then boots that Debian in a container and runs the service under
+# its own systemd, hardened as the unit says: it gets ready, answers on its socket, is restarted by the watchdog when it
+# hangs, and ends with its account. Takes minutes and needs root; the clean root goes at the end.
 #
 #   scripts/test-deb.sh FILE.deb
 set -euo pipefail
@@ -16,7 +18,9 @@ package=$(realpath "$1")
 work=$(mktemp -d --tmpdir underpass-deb.XXXXXX)
 root=$work/root
 
+container=
 clean() {
+    [ -z "$container" ] || kill -KILL "$container" 2>/dev/null || true
     for mounted in proc sys; do
         mountpoint -q "$root/$mounted" && umount "$root/$mounted"
     done
@@ -28,7 +32,7 @@ echo "== a clean Debian 12"
 # The mirrors that this machine uses.
 sources=(/etc/apt/sources.list.d/*.sources)
 [ -e "${sources[0]}" ] || sources=(/etc/apt/sources.list)
-mmdebstrap --quiet --variant=minbase bookworm "$root" "${sources[@]}" >"$work/log" 2>&1 || {
+mmdebstrap --quiet --variant=minbase --include=systemd-sysv bookworm "$root" "${sources[@]}" >"$work/log" 2>&1 || {
     cat "$work/log" >&2
     die "mmdebstrap failed"
 }
@@ -91,6 +95,48 @@ wait "$router" || die "it ends with exit status $?: $(cat "$work/log")"
 grep '^account: received 0 ' "$work/said" || die "no account: $(cat "$work/said")"
 inside underpass demo --duration 3s --json >"$work/demo" || die "the demo fails: $(tail -c 2000 "$work/demo")"
 echo "demo: verified"
+
+echo "== as a service"
+install -D -m 600 "$root/tmp/ring.toml" "$root/etc/underpass/underpass.toml"
+inside systemctl enable --quiet underpass
+umount "$root/proc" "$root/sys"
+systemd-nspawn --quiet --register=no --keep-unit --directory="$root" --boot </dev/null >"$work/boot" 2>&1 &
+container=$!
+within() {
+    nsenter --target "$(pgrep --parent "$container" | head -n1)" --mount --uts --ipc --net --pid --cgroup "$@"
+}
+state() {
+    within systemctl show --property="$1" --value underpass 2>/dev/null || true
+}
+# Until a property of the service is so.
+until_is() {
+    for _ in $(seq 600); do
+        [ "$(state "$1")" = "$2" ] && return
+        sleep 0.1
+    done
+    within journalctl --no-pager --unit underpass >&2 || cat "$work/boot" >&2
+    die "$1 of the service is $(state "$1"), not $2"
+}
+until_is ActiveState active
+[ "$(state StatusText)" = "Forwarding with 1 worker(s)" ] || die "its status is: $(state StatusText)"
+within underpass show stats | head -n1
+within systemctl kill --signal=STOP underpass
+until_is NRestarts 1
+until_is ActiveState active
+echo "watchdog: one that hung was restarted"
+within systemctl stop underpass
+until_is Result success
+within journalctl --no-pager --unit underpass --output=cat | grep '^account: received 0 ' || die "no account in the journal"
+if within journalctl --no-pager --unit underpass --output=cat | grep -E 'EPERM|EAL: Error|cannot'; then
+    die "the unit forbids something that is needed"
+fi
+within systemctl poweroff
+for _ in $(seq 300); do
+    kill -0 "$container" 2>/dev/null || break
+    sleep 0.1
+done
+container=
+mount -t proc proc "$root/proc"
 
 echo "== remove"
 inside apt-get -qq purge --yes underpass >"$work/log" 2>&1 || die "it cannot be removed: $(cat "$work/log")"
