@@ -38,13 +38,15 @@ mmdebstrap --quiet --variant=minbase --include=systemd-sysv bookworm "$root" "${
 }
 mount -t proc proc "$root/proc"
 mount -t sysfs -o ro sysfs "$root/sys"
+chrooted=(chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive)
 inside() {
-    chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
+    "${chrooted[@]}" "$@"
 }
 
 echo "== install"
 cp "$package" "$root/tmp/underpass.deb"
-inside apt-get -qq install --yes --no-install-recommends /tmp/underpass.deb >"$work/log" 2>&1 || {
+# mmdebstrap leaves no package lists behind.
+{ inside apt-get -qq update && inside apt-get -qq install --yes --no-install-recommends /tmp/underpass.deb; } >"$work/log" 2>&1 || {
     cat "$work/log" >&2
     die "the package cannot be installed"
 }
@@ -79,7 +81,8 @@ sessions = 8192
 TOML
 inside underpass check --config /tmp/ring.toml
 inside underpass doctor --config /tmp/ring.toml || die "the package lacks something that doctor misses"
-inside underpass run --config /tmp/ring.toml >"$work/said" 2>"$work/log" &
+# Not by the function: its subshell would get the signal.
+"${chrooted[@]}" underpass run --config /tmp/ring.toml >"$work/said" 2>"$work/log" &
 router=$!
 for _ in $(seq 300); do
     grep -q '^ready$' "$work/said" && break
@@ -130,11 +133,9 @@ within journalctl --no-pager --unit underpass --output=cat | grep '^account: rec
 if within journalctl --no-pager --unit underpass --output=cat | grep -E 'EPERM|EAL: Error|cannot'; then
     die "the unit forbids something that is needed"
 fi
-within systemctl poweroff
-for _ in $(seq 300); do
-    kill -0 "$container" 2>/dev/null || break
-    sleep 0.1
-done
+# It ends that Debian in order.
+kill -TERM "$container"
+wait "$container" || true
 container=
 mount -t proc proc "$root/proc"
 
