@@ -4,7 +4,7 @@ use crate::bench::{self, Bench, Traffic};
 use crate::demo::{self, Demo};
 use crate::doctor::{self, Doctor};
 use crate::replay::{self, Replay};
-use crate::show::{self, Flush, Show};
+use crate::show::{self, Flush, Reload, Show};
 use crate::top::{self, Top};
 use crate::{check, run};
 use clap::{Parser, Subcommand};
@@ -62,6 +62,15 @@ enum Verb {
     /// Exit code 0: shown; 1: it could not be; 2: the command is wrong; 3: nobody answers at the socket; 4: nothing meets
     /// the filter.
     Show(Show),
+    /// Have a running Underpass read its configuration anew; SIGHUP does the same.
+    ///
+    /// Either all of what differs comes into force or nothing does: what cannot change while it runs (devices, workers,
+    /// sizes of tables, …) is named and refused. Sessions whose rule still stands live on without a lost packet; a forward or a
+    /// switch that is gone ends what hung on it; addresses that left the pool get no new mappings and go when nothing uses
+    /// them any more.
+    ///
+    /// Exit code 0: done, or nothing differs; 1: refused, nothing was changed; 3: nobody answers at the socket.
+    Reload(Reload),
     /// End sessions and tunnels of a running Underpass: `flush client=192.168.1.10`. Their hosts may open them anew.
     ///
     /// Exit code as of show.
@@ -128,10 +137,11 @@ pub fn main() -> ExitCode {
     let level = if matches!(cli.verb, Verb::Demo(_)) { "warn" } else { "info" };
     start_logging(cli.log.as_deref().unwrap_or(level));
     let outcome = match cli.verb {
-        Verb::Run { config } => run::run(&config),
+        Verb::Run { config } => run::run(&config, cli.log.is_none()),
         Verb::Check { config, json } => check::check(&config, json),
         Verb::Show(args) => show::show(&args),
         Verb::Flush(args) => show::flush(&args),
+        Verb::Reload(args) => show::reload(&args),
         Verb::Demo(args) => demo::demo(&args),
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Top(args) => top::top(&args),
@@ -150,13 +160,34 @@ pub fn main() -> ExitCode {
     }
 }
 
+type Filter = tracing_subscriber::reload::Handle<
+    tracing_subscriber::EnvFilter,
+    tracing_subscriber::fmt::Formatter<
+        tracing_subscriber::fmt::format::DefaultFields,
+        tracing_subscriber::fmt::format::Format,
+        fn() -> std::io::Stderr,
+    >,
+>;
+
+/// What is logged, to be changed while the process runs.
+static FILTER: std::sync::OnceLock<Filter> = std::sync::OnceLock::new();
+
+/// Logs what is of this level or more urgent, from now on.
+pub(crate) fn log_level(level: &str) {
+    if let (Some(filter), Ok(wanted)) = (FILTER.get(), tracing_subscriber::EnvFilter::try_new(level)) {
+        let _ = filter.reload(wanted);
+    }
+}
+
 fn start_logging(level: &str) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
+    let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(std::io::stderr as fn() -> std::io::Stderr)
         .with_target(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
+        .with_filter_reloading();
+    let _ = FILTER.set(logging.reload_handle());
+    logging.init();
 }

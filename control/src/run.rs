@@ -23,8 +23,9 @@ use std::time::Duration;
 /// The control thread looks around so often when nobody asks for anything.
 const TURN: Duration = Duration::from_millis(50);
 
-/// Runs a configuration until SIGINT or SIGTERM.
-pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
+/// Runs a configuration until SIGINT or SIGTERM; SIGHUP reads it anew. `log_is_free`: the command line does not say what
+/// is logged.
+pub(crate) fn run(path: &Path, log_is_free: bool) -> anyhow::Result<ExitCode> {
     let model = match load(path) {
         Ok(model) => model,
         Err(report) => {
@@ -33,6 +34,10 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
         }
     };
     let stop = signals::stop_flag()?;
+    let reload = signals::reload_flag()?;
+    if log_is_free {
+        crate::cli::log_level(model.control().log.as_str());
+    }
     // Before anything is started: what cannot be had ends it here.
     let socket = control_socket(model.control())?;
     let mut metrics = model.control().metrics.as_ref().map(|address| Http::bind(address.value)).transpose()?;
@@ -58,10 +63,13 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     }
     writeln!(std::io::stdout(), "ready").and_then(|()| std::io::stdout().flush()).context("cannot write to stdout")?;
     notify.ready(&format!("Forwarding with {} worker(s)", places.len()));
-    let mut live = Live::new(started, model, places);
+    let mut live = Live::new(started, model, places, log_is_free);
     let mut server = socket.map(Server::new);
     while !stop.load(Ordering::Relaxed) && live.is_alive() {
         live.turn();
+        if reload.load(Ordering::Relaxed) && live.reload_by_signal() {
+            reload.store(false, Ordering::Relaxed);
+        }
         notify.beat(live.counters());
         if let Some(metrics) = &mut metrics {
             metrics.serve(&live);

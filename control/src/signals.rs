@@ -1,7 +1,7 @@
-//! SIGINT and SIGTERM as a flag.
+//! SIGINT and SIGTERM as a flag, and SIGHUP as another.
 
 use anyhow::Context;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -12,5 +12,12 @@ pub(crate) fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&flag)).context("cannot listen for signals")?;
     }
+    Ok(flag)
+}
+
+/// A flag that SIGHUP sets: read the configuration anew.
+pub(crate) fn reload_flag() -> anyhow::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGHUP, Arc::clone(&flag)).context("cannot listen for signals")?;
     Ok(flag)
 }

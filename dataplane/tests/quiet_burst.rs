@@ -6,7 +6,7 @@
 #![allow(unsafe_code, reason = "a global allocator cannot be had without")]
 
 use dataplane::io::{Buf, Burst, Io};
-use dataplane::orders::{Filter, Line, Order, Report, Row, Table};
+use dataplane::orders::{Change, Filter, Line, Order, Report, Row, Table};
 use dataplane::policy::{
     Filtering, Forward, FragmentLimits, Limits, Net, Policy, Port, Rules, Sizes, StaticNeighbour, Timeouts,
 };
@@ -437,8 +437,42 @@ fn orders(workers: u8) {
     r.lines.iter().for_each(|line| line.post(Order::Flush(flush)).unwrap());
     assert_eq!(r.poll(0), 0, "a flush");
     let told = r.lines.iter().filter_map(|line| line.report());
-    let flushed: u64 = told.map(|Report::Flushed { sessions, .. }| sessions).sum();
+    let flushed: u64 = told
+        .map(|report| match report {
+            Report::Flushed { sessions, .. } => sessions,
+            other => panic!("{other:?}"),
+        })
+        .sum();
     assert_eq!(flushed, 600);
+
+    // New rules, with another pool and a forward less: what is freed is freed by control.
+    silent(&mut r, "flows again", INSIDE, &udp);
+    let old = Arc::clone(&r.workers[0].nat().rules);
+    let pool = vec![Ipv4Addr::new(203, 0, 113, 2)..=Ipv4Addr::new(203, 0, 113, 9)];
+    let own = Ipv4Addr::new(203, 0, 113, 1);
+    let policy = Policy { pool, draining: vec![own..=own], forwards: vec![], ..old.policy.clone() };
+    let new = Arc::new(Rules::new(policy, workers));
+    for (line, id) in r.lines.iter().zip(0..) {
+        line.post(Order::Change(Box::new(Change::new(&old, Arc::clone(&new), WorkerId(id))))).unwrap();
+        line.post(Order::Survey(vec![0; 1].into_boxed_slice())).unwrap();
+    }
+    // The survey looks at the table of tunnels, too, a slice a turn.
+    for _ in 0..10 {
+        assert_eq!(r.poll(0), 0, "new rules");
+    }
+    silent(&mut r, "flows under new rules", INSIDE, &udp);
+    assert_eq!(r.events(Event::SessionsClosed), 600, "only what was flushed");
+    let (mut changed, mut used) = (0, 0);
+    for report in r.lines.iter().flat_map(|line| std::iter::from_fn(|| line.report())) {
+        match report {
+            Report::Changed(_) => changed += 1,
+            Report::Surveyed(places) => used += places[0],
+            Report::Flushed { .. } => panic!("flushed again"),
+        }
+    }
+    assert_eq!(changed, u32::from(workers));
+    assert!(used > 0, "somebody has the address that drains");
+    assert_eq!(Arc::strong_count(&old), 1, "no worker keeps the old rules");
 }
 
 /// PPTP, ESP and L2TPv3 from their first packet to their end.

@@ -30,6 +30,12 @@ pub(crate) enum Request {
         #[serde(default)]
         all: bool,
     },
+    /// Read the configuration anew.
+    Reload {
+        /// Only tell what would change.
+        #[serde(default)]
+        dry_run: bool,
+    },
 }
 
 /// What can be shown.

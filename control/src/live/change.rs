@@ -1,64 +1,35 @@
-//! An order to all workers that each of them reports on.
+//! An order to all workers that each of them reports on: a flush, new rules, a survey of addresses that drain.
 
-use dataplane::orders::{Filter, Line, Order, Report};
-use serde_json::{Value, json};
+use dataplane::orders::{Line, Order, Report};
+use std::fmt;
 use std::sync::Arc;
 
-/// What somebody asked for.
-#[derive(Debug)]
-pub(crate) struct Request {
-    number: u64,
-    filter: Filter,
-}
-
-impl Request {
-    pub(super) const fn flush(number: u64, filter: Filter) -> Self {
-        Self { number, filter }
-    }
-}
-
 /// The one that goes on.
-#[derive(Debug)]
 pub(super) struct Change {
-    number: u64,
     orders: Vec<Option<Order>>,
     done: Vec<bool>,
-    sessions: u64,
-    tunnels: u64,
-    abandoned: bool,
+    /// What ended.
+    pub(super) sessions: u64,
+    pub(super) tunnels: u64,
+    /// What each address that drains still has, over all workers.
+    pub(super) used: Vec<u32>,
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Change").field("done", &self.done).finish_non_exhaustive()
+    }
 }
 
 impl Change {
-    pub(super) fn begin(request: &Request, workers: usize) -> Self {
-        Self {
-            number: request.number,
-            orders: (0..workers).map(|_| Some(Order::Flush(request.filter))).collect(),
-            done: vec![false; workers],
-            sessions: 0,
-            tunnels: 0,
-            abandoned: false,
-        }
+    /// Of an order for each worker.
+    pub(super) fn new(orders: impl Iterator<Item = Order>) -> Self {
+        let orders: Vec<_> = orders.map(Some).collect();
+        Self { done: vec![false; orders.len()], orders, sessions: 0, tunnels: 0, used: Vec::new() }
     }
 
-    pub(super) const fn is_of(&self, request: &Request) -> bool {
-        self.number == request.number && !self.abandoned
-    }
-
-    /// Nobody waits for it; it is carried out all the same.
-    pub(super) const fn abandon(&mut self) {
-        self.abandoned = true;
-    }
-
-    pub(super) fn is_forgotten(&self) -> bool {
-        self.abandoned && self.is_done()
-    }
-
-    fn is_done(&self) -> bool {
-        self.done.iter().all(|d| *d)
-    }
-
-    /// Gives orders and takes reports.
-    pub(super) fn turn(&mut self, lines: &[Arc<Line>]) {
+    /// Gives orders and takes reports; frees what comes back. Says whether all workers are done.
+    pub(super) fn turn(&mut self, lines: &[Arc<Line>]) -> bool {
         for ((line, order), done) in lines.iter().zip(&mut self.orders).zip(&mut self.done) {
             if let Some(ready) = order.take()
                 && let Err(busy) = line.post(ready)
@@ -66,16 +37,24 @@ impl Change {
                 *order = Some(busy.0);
             }
             while let Some(report) = line.report() {
-                let Report::Flushed { sessions, tunnels } = report;
-                self.sessions += sessions;
-                self.tunnels += tunnels;
                 *done = true;
+                match report {
+                    Report::Flushed { sessions, tunnels } => {
+                        self.sessions += sessions;
+                        self.tunnels += tunnels;
+                    }
+                    // The old rules are in it: the last of them to come back frees them, on this thread.
+                    Report::Changed(change) => {
+                        self.sessions += change.sessions;
+                        self.tunnels += change.tunnels;
+                    }
+                    Report::Surveyed(used) => {
+                        self.used.resize(used.len(), 0);
+                        self.used.iter_mut().zip(used).for_each(|(sum, n)| *sum = sum.saturating_add(n));
+                    }
+                }
             }
         }
-    }
-
-    /// What came of it, once all workers are done.
-    pub(super) fn result(&self) -> Option<Value> {
-        self.is_done().then(|| json!({ "sessions": self.sessions, "tunnels": self.tunnels }))
+        self.done.iter().all(|d| *d)
     }
 }

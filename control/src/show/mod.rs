@@ -61,6 +61,20 @@ pub(crate) struct Flush {
     at: At,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Reload {
+    /// Only say what would change.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    at: At,
+}
+
+/// `underpass reload`.
+pub(crate) fn reload(args: &Reload) -> anyhow::Result<ExitCode> {
+    exit_code(try_reload(args))
+}
+
 /// `underpass show`.
 pub(crate) fn show(args: &Show) -> anyhow::Result<ExitCode> {
     exit_code(try_show(args))
@@ -247,4 +261,27 @@ fn try_flush(args: &Flush) -> anyhow::Result<ExitCode> {
     let (sessions, tunnels) = (number("sessions")?, number("tunnels")?);
     writeln!(io::stdout(), "ended {sessions} sessions and {tunnels} tunnels")?;
     Ok(if sessions + tunnels == 0 { ExitCode::from(NOTHING) } else { ExitCode::SUCCESS })
+}
+
+fn try_reload(args: &Reload) -> anyhow::Result<ExitCode> {
+    let fields = request(json!({ "verb": "reload", "dry_run": args.dry_run }));
+    let mut changed = 0;
+    let end = Client::connect(&args.at.socket)?.ask(fields, |row| {
+        changed += 1;
+        let (key, before, after) = (plain(row.get("key")), plain(row.get("before")), plain(row.get("after")));
+        Ok(writeln!(io::stdout(), "{key}: {before} -> {after}")?)
+    })?;
+    let number = |name: &str| end.get(name).and_then(Value::as_u64).context("an answer without numbers");
+    let (sessions, tunnels) = (number("sessions")?, number("tunnels")?);
+    let said = match (changed, args.dry_run) {
+        (0, _) => "nothing differs from what runs".to_owned(),
+        (n, true) => format!("{n} difference(s); nothing was changed"),
+        (n, false) => {
+            format!(
+                "{n} setting(s) changed; {sessions} session(s) and {tunnels} tunnel(s) ended with what they hung on"
+            )
+        }
+    };
+    writeln!(io::stdout(), "{said}")?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -335,6 +335,21 @@ impl Neighbours {
         Some(self.id(slot))
     }
 
+    /// A neighbour needs ARP from now on. Whoever sends to it asks anew.
+    pub fn remove_static(&mut self, port: PortId, addr: Ipv4Addr) {
+        if let Some(slot) = self.find_slot(port, addr)
+            && self.slab.get(slot as usize).is_some_and(|h| h.state == State::Static)
+        {
+            self.forget(slot);
+        }
+    }
+
+    /// Whether a hop is this neighbour.
+    #[must_use]
+    pub fn is_at(&self, id: HopId, port: PortId, addr: Ipv4Addr) -> bool {
+        self.get(id).is_some_and(|h| h.port == port && h.addr == addr)
+    }
+
     /// `addr` on `port` said that it is at `mac`. Returns the hop if that resolved it, so that its packets can go.
     /// With `create`, an unknown neighbour is remembered, if there is room for strangers.
     pub fn learn(&mut self, port: PortId, addr: Ipv4Addr, mac: Mac, now: Tick, create: bool) -> Option<HopId> {

@@ -36,9 +36,7 @@ impl Nat {
         for _ in 0..BUDGET {
             let Some(m) = self.mappings.release(now, BUDGET) else { break };
             done += 1;
-            if let Some(number) = self.rules.pool_number(m.outside.0.addr) {
-                self.ports.give_back(number, m.proto, m.outside.0.port);
-            }
+            self.free_port(&m);
         }
         done
     }

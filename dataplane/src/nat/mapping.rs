@@ -124,6 +124,19 @@ impl Mappings {
         }
     }
 
+    /// Ports rest so long from now on, those that rest already too.
+    pub const fn set_hold_down(&mut self, hold_down: u32) {
+        self.hold_down = hold_down;
+    }
+
+    /// Frees a mapping at rest at once, unless it has guests.
+    pub fn end_rest(&mut self, id: MappingId) -> Option<Mapping> {
+        let m = self.slab.get(id.0 as usize).filter(|m| m.state == State::Held && m.guests == 0)?;
+        debug_assert_eq!(m.holders, 0);
+        self.unqueue(id);
+        self.free(id)
+    }
+
     /// Bytes that [`Mappings::new`] takes.
     #[must_use]
     pub const fn memory(capacity: usize) -> usize {

@@ -12,6 +12,7 @@ mod inbound;
 pub mod mapping;
 mod outbound;
 pub mod ports;
+pub(crate) mod review;
 pub mod rewrite;
 pub mod subscriber;
 
@@ -77,7 +78,7 @@ impl Nat {
         Sessions::memory(p.sizes.sessions, p.filtering == Filtering::AddressDependent)
             + Mappings::memory(p.sizes.mappings)
             + Subscribers::memory(p.sizes.subscribers)
-            + Ports::memory(rules.pool_size() as usize, workers)
+            + Ports::memory(rules.pool_total() as usize, workers)
             + Vpn::memory(p.passthrough.tunnels, rules.sharding.workers())
     }
 
@@ -239,7 +240,32 @@ impl Nat {
 
     /// The pool address of an inside host, where it has no configured one [4787 REQ-2].
     pub(crate) fn paired_address(&self, inside: Ipv4Addr) -> Option<Ipv4Addr> {
+        let known = self.subscribers.find(inside).and_then(|id| self.subscribers.get(id)).map(|s| s.paired);
+        if let Some(addr) = known.filter(|a| self.rules.in_pool(*a)) {
+            return Some(addr);
+        }
         self.rules.pool_address(self.paired_number(inside)?)
+    }
+
+    /// Remembers the pool address that a subscriber was given.
+    pub(crate) fn pair(&mut self, id: SubscriberId, outside: Ipv4Addr) {
+        if !self.rules.in_pool(outside) {
+            return;
+        }
+        if let Some(s) = self.subscribers.get_mut(id)
+            && !self.rules.in_pool(s.paired)
+        {
+            s.paired = outside;
+        }
+    }
+
+    /// A dynamic mapping's port is free again, unless the configuration has it by now.
+    pub(crate) fn free_port(&mut self, m: &Mapping) {
+        if let Some(number) = self.rules.pool_number(m.outside.0.addr)
+            && !self.rules.forwards_port(m.proto, m.outside.0)
+        {
+            self.ports.give_back(number, m.proto, m.outside.0.port);
+        }
     }
 
     /// Its number in the pool; `None` for an empty pool.

@@ -106,11 +106,20 @@ impl Nat {
         inside: Inside<Endpoint>,
         subscriber: SubscriberId,
     ) -> Result<(MappingId, bool), DropReason> {
-        let known = self.mappings.find_inside(proto, inside);
+        let mut known = self.mappings.find_inside(proto, inside);
         if let Some(id) = known
-            && self.mappings.get(id).is_some_and(super::mapping::Mapping::is_live)
+            && let Some(m) = self.mappings.get(id)
         {
-            return Ok((id, false));
+            if m.is_live() {
+                return Ok((id, false));
+            }
+            // One at rest on an address that is no longer in the pool ends here: its address is to drain.
+            if !self.rules.in_pool(m.outside.0.addr)
+                && let Some(ended) = self.mappings.end_rest(id)
+            {
+                self.free_port(&ended);
+                known = None;
+            }
         }
         let limits = &self.rules.policy.limits;
         self.subscribers
@@ -123,12 +132,14 @@ impl Nat {
             }
             None => {
                 let outside = self.outside_for(proto, inside)?;
-                self.mappings.open(proto, inside, outside, subscriber.0).map_err(|_| {
+                let id = self.mappings.open(proto, inside, outside, subscriber.0).map_err(|_| {
                     if let Some(number) = self.rules.pool_number(outside.0.addr) {
                         self.ports.give_back(number, proto, outside.0.port);
                     }
                     DropReason::MappingTableFull
-                })?
+                })?;
+                self.pair(subscriber, outside.0.addr);
+                id
             }
         };
         if let Some(s) = self.subscribers.get_mut(subscriber) {
@@ -141,7 +152,8 @@ impl Nat {
     /// A free outside endpoint at the subscriber's address.
     fn outside_for(&mut self, proto: Proto, inside: Inside<Endpoint>) -> Result<Outside<Endpoint>, DropReason> {
         let size = self.rules.pool_size();
-        let first = self.paired_number(inside.0.addr).ok_or(DropReason::PortsExhausted)?;
+        let first = self.paired_address(inside.0.addr).and_then(|addr| self.rules.pool_number(addr));
+        let first = first.ok_or(DropReason::PortsExhausted)?;
         let policy = &self.rules.policy;
         let wish =
             Wish { port: inside.0.port, preserve: policy.preserve_port, parity: policy.parity && proto == Proto::UDP };
@@ -164,8 +176,8 @@ impl Nat {
         if let Some(m) = self.mappings.get(id).filter(|m| m.is_live() && m.holders == 0).copied() {
             if revived || self.mappings.discard(id).is_none() {
                 self.mappings.hold(id, now);
-            } else if let Some(number) = self.rules.pool_number(m.outside.0.addr) {
-                self.ports.give_back(number, m.proto, m.outside.0.port);
+            } else {
+                self.free_port(&m);
             }
             self.counters.mapping_ends(m.proto);
             if let Some(s) = self.subscribers.get_mut(subscriber) {

@@ -5,7 +5,8 @@
 //! bit is a port that may be given. A choice looks at 8 words in each block at most, whatever the fill, and is random
 //! among the free ports [RFC 6056; RFC 7857 §9; RFC 6888 REQ-15]. Query identifiers are handled as ports are.
 //!
-//! Costs 24 KiB an address, divided among the workers.
+//! Costs 24 KiB an address, divided among the workers. Each address has its own piece, so that a reload moves those of
+//! addresses that stay, whatever their new numbers, and makes new ones on control's thread ([`Ports::successor`]).
 
 use crate::policy::Rules;
 use crate::types::{Proto, WorkerId};
@@ -54,10 +55,13 @@ pub struct Wish {
     pub parity: bool,
 }
 
+/// The blocks of an address: `[class][block]`, flattened.
+type Address = Box<[Block]>;
+
 /// See the module.
 pub struct Ports {
-    /// `[address][class][block]`, flattened.
-    blocks: Box<[Block]>,
+    /// By the address's number in the pool, those that drain behind it.
+    addresses: Box<[Address]>,
     /// Block numbers that this worker owns, 0 and 1 first.
     owned: Box<[u8]>,
     /// Block number → place in `owned`.
@@ -78,13 +82,13 @@ impl Ports {
             }
         }
         let template: Vec<Block> = owned.iter().map(|&b| Self::template(rules, worker, b)).collect();
-        let addresses = rules.pool_size() as usize;
-        let blocks = std::iter::repeat_n(template, addresses * CLASSES).flatten().collect();
+        let address: Address = std::iter::repeat_n(template, CLASSES).flatten().collect();
+        let addresses = std::iter::repeat_n(address, rules.pool_total() as usize).collect();
         let mut seed = [0u8; 32];
         for (s, b) in seed.iter_mut().zip(rules.policy.seed.to_le_bytes().into_iter().chain([worker.0])) {
             *s = b;
         }
-        let mut ports = Self { blocks, owned: owned.into_boxed_slice(), place, rng: ChaCha8Rng::from_seed(seed) };
+        let mut ports = Self { addresses, owned: owned.into_boxed_slice(), place, rng: ChaCha8Rng::from_seed(seed) };
         for (proto, outside) in rules.forwarded() {
             if let Some(number) = rules.pool_number(outside.addr) {
                 ports.take(number, proto, outside.port);
@@ -114,15 +118,37 @@ impl Ports {
         addresses * CLASSES * (126 + LOW_BLOCKS * workers) * size_of::<Block>()
     }
 
-    /// Where the blocks of an address and class start.
-    fn base(&self, address: u32, class: usize) -> usize {
-        (address as usize * CLASSES + class) * self.owned.len()
-    }
-
     fn block_mut(&mut self, address: u32, class: usize, port: u16) -> Option<&mut Block> {
         let place = (*self.place.get(usize::from(port / 512))?)?;
-        let at = self.base(address, class) + usize::from(place);
-        self.blocks.get_mut(at)
+        let at = class * self.owned.len() + usize::from(place);
+        self.addresses.get_mut(address as usize)?.get_mut(at)
+    }
+
+    /// What takes the place of a worker's ports when `old` rules give way to `new` ones with another pool: blocks for
+    /// addresses that are new, and nothing yet for those that stay, which [`Ports::succeed`] brings.
+    #[must_use]
+    pub fn successor(old: &Rules, new: &Rules, worker: WorkerId) -> Successor {
+        let mut ports = Self::new(new, worker);
+        let mut moves = Vec::new();
+        for (number, blocks) in (0u32..).zip(&mut ports.addresses) {
+            if let Some(before) = new.pool_address(number).and_then(|addr| old.pool_number(addr)) {
+                moves.push((before, number));
+                *blocks = Box::default();
+            }
+        }
+        Successor { ports, moves: moves.into_boxed_slice() }
+    }
+
+    /// Becomes the successor, which becomes what is left over. Moves pointers, one an address; allocates and frees nothing.
+    pub fn succeed(&mut self, successor: &mut Successor) {
+        for &(before, after) in &successor.moves {
+            if let (Some(a), Some(b)) =
+                (self.addresses.get_mut(before as usize), successor.ports.addresses.get_mut(after as usize))
+            {
+                std::mem::swap(a, b);
+            }
+        }
+        std::mem::swap(&mut self.addresses, &mut successor.ports.addresses);
     }
 
     /// Takes a given port if it is free and ours.
@@ -184,11 +210,12 @@ impl Ports {
         let r = self.rng.next_u64();
         #[allow(clippy::cast_possible_truncation, reason = "bits of a random number")]
         let (first_block, first_word, turn) = ((r >> 32) as usize % n, (r >> 8) as usize % WORDS, r as u32 % 64);
-        let base = self.base(address, class);
+        let base = class * self.owned.len();
+        let of_address = self.addresses.get_mut(address as usize)?;
         for i in 0..n {
             let place = blocks.start + (first_block + i) % n;
             let number = *self.owned.get(place)?;
-            let block = self.blocks.get_mut(base + place)?;
+            let block = of_address.get_mut(base + place)?;
             if block.free == 0 {
                 continue;
             }
@@ -212,6 +239,19 @@ impl Ports {
     /// A random number for other choices of the slow path.
     pub fn random_u32(&mut self) -> u32 {
         self.rng.next_u32()
+    }
+}
+
+/// Made by [`Ports::successor`], for [`Ports::succeed`].
+pub struct Successor {
+    ports: Ports,
+    /// From number to number.
+    moves: Box<[(u32, u32)]>,
+}
+
+impl std::fmt::Debug for Successor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Successor").field("moves", &self.moves.len()).finish_non_exhaustive()
     }
 }
 
@@ -245,6 +285,27 @@ mod tests {
             p.give_back(0, Proto::UDP, *seen.iter().next().unwrap());
             assert_eq!(p.choose(0, Proto::UDP, ANY), seen.iter().next().copied());
         }
+    }
+
+    #[test]
+    fn addresses_that_stay_keep_what_is_taken_under_their_new_numbers() {
+        let range = |first: u8, last: u8| Ipv4Addr::new(203, 0, 113, first)..=Ipv4Addr::new(203, 0, 113, last);
+        let rules =
+            |pool: Vec<_>, draining: Vec<_>| Rules::new(Policy { pool, draining, seed: 5, ..Policy::default() }, 1);
+        let old = rules(vec![range(2, 4)], vec![]);
+        let new = rules(vec![range(9, 9), range(3, 4)], vec![range(2, 2)]);
+        let mut p = Ports::new(&old, WorkerId(0));
+        for (number, port) in [(0, 2000), (1, 3000), (2, 4000)] {
+            assert!(p.take(number, Proto::UDP, port));
+        }
+        p.succeed(&mut Ports::successor(&old, &new, WorkerId(0)));
+        let number = |host| new.pool_number(Ipv4Addr::new(203, 0, 113, host)).unwrap();
+        assert_eq!([9, 3, 4, 2].map(number), [0, 1, 2, 3]);
+        for (host, port) in [(2, 2000), (3, 3000), (4, 4000)] {
+            assert!(!p.take(number(host), Proto::UDP, port), "{host} has forgotten {port}");
+            assert!(p.take(number(host), Proto::UDP, port + 1));
+        }
+        assert!(p.take(number(9), Proto::UDP, 2000));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Subscribers: what each inside address has, and may have [RFC 6888 REQ-4, REQ-5].
 //!
 //! Which outside address a subscriber gets is a keyed hash of its own, so pairing [4787 REQ-2] needs no memory and
-//! survives restarts of the subscriber; the record exists while the subscriber has sessions or mappings.
+//! survives restarts of the subscriber; the record exists while the subscriber has sessions or mappings. As long as it
+//! does, it keeps the address that it was given, whatever a reload makes of the pool.
 
 use crate::flow::index::{Full, Hasher, Index};
 use crate::policy::Limits;
@@ -24,6 +25,8 @@ pub struct Subscriber {
     pub tunnels: u32,
     /// Ports it has, by protocol class.
     pub ports: [u32; 3],
+    /// The outside address that it was given; unspecified before its first mapping.
+    pub paired: Ipv4Addr,
     /// Millisessions that it may open at once.
     tokens: u32,
     /// When tokens were last added.
@@ -47,6 +50,7 @@ const FREE: Subscriber = Subscriber {
     sessions: 0,
     tunnels: 0,
     ports: [0; 3],
+    paired: Ipv4Addr::UNSPECIFIED,
     tokens: 0,
     filled: Tick(0),
     next: u32::MAX,

@@ -1,11 +1,13 @@
 //! The worker's side of its [`Line`]: the order in hand, and how far it is.
 
-use super::{Filter, Line, Order, Report, Row, SessionRow, Table};
+use super::{Change, Filter, Line, Order, Report, Row, SessionRow, Table};
 use crate::flow::session::{Session, SessionId, flags};
+use crate::link::neighbour::Neighbours;
 use crate::nat::Nat;
 use crate::nat::mapping::MappingId;
 use crate::nat::subscriber::SubscriberId;
 use crate::passthrough::tunnel::TunnelId;
+use crate::policy::Rules;
 use crate::types::Tick;
 use std::sync::Arc;
 
@@ -35,6 +37,11 @@ enum Job {
         sessions: u64,
         tunnels: u64,
     },
+    Change(Box<Change>),
+    Survey {
+        used: Box<[u32]>,
+        at: u32,
+    },
     /// To be told as soon as control takes it.
     Say(Report),
 }
@@ -54,12 +61,17 @@ impl Desk {
     /// Does a bounded piece of it.
     #[cold]
     #[inline(never)]
-    pub(crate) fn attend(&mut self, nat: &mut Nat, now: Tick) {
+    pub(crate) fn attend(&mut self, nat: &mut Nat, hops: &mut Neighbours, rules: &mut Arc<Rules>, now: Tick) {
         if matches!(self.job, Job::None) {
             self.job = match self.line.take() {
                 None => return,
                 Some(Order::Dump(table, filter)) => Job::Dump { table, filter, at: 0 },
                 Some(Order::Flush(filter)) => Job::Flush { filter, at: 0, sessions: 0, tunnels: 0 },
+                Some(Order::Change(mut change)) => {
+                    change.apply(rules, nat);
+                    Job::Change(change)
+                }
+                Some(Order::Survey(used)) => Job::Survey { used, at: 0 },
             };
         }
         let job = std::mem::replace(&mut self.job, Job::None);
@@ -72,6 +84,17 @@ impl Desk {
             Job::Flush { filter, at, sessions, tunnels } => {
                 flush(nat, filter, (at, sessions, tunnels), now).unwrap_or_else(|report| self.say(report))
             }
+            Job::Change(mut change) => {
+                if change.review(nat, hops, now) {
+                    self.say(Report::Changed(change))
+                } else {
+                    Job::Change(change)
+                }
+            }
+            Job::Survey { mut used, at } => match survey(nat, &mut used, at) {
+                Some(at) => Job::Survey { used, at },
+                None => self.say(Report::Surveyed(used)),
+            },
             Job::Say(report) => self.say(report),
         };
         if matches!(self.job, Job::None) {
@@ -162,4 +185,25 @@ fn flush(nat: &mut Nat, filter: Filter, so_far: (u32, u64, u64), now: Tick) -> R
     }
     let at = at.saturating_add(SLICE);
     if at < end { Ok(Job::Flush { filter, at, sessions, tunnels }) } else { Err(Report::Flushed { sessions, tunnels }) }
+}
+
+/// Counts what uses addresses that drain, mappings first; where to go on, or `None` once all is counted.
+fn survey(nat: &Nat, used: &mut [u32], at: u32) -> Option<u32> {
+    let (mappings, tunnels) = (nat.mappings.end(), nat.vpn.tunnels.end());
+    let end = mappings.saturating_add(tunnels);
+    for slot in at..end.min(at.saturating_add(SLICE)) {
+        let address = if slot < mappings {
+            let m = nat.mappings.get(MappingId(slot)).filter(|m| m.is_live() || m.guests > 0);
+            m.map(|m| m.outside.0.addr)
+        } else {
+            nat.vpn.tunnels.get(TunnelId(slot - mappings)).map(|t| t.outside)
+        };
+        let number = address.and_then(|a| nat.rules.pool_number(a));
+        let place = number.and_then(|n| n.checked_sub(nat.rules.pool_size()));
+        if let Some(count) = place.and_then(|p| used.get_mut(p as usize)) {
+            *count = count.saturating_add(1);
+        }
+    }
+    let at = at.saturating_add(SLICE);
+    (at < end).then_some(at)
 }

@@ -5,17 +5,20 @@
 //! filter  which sessions, mappings, tunnels, subscribers are meant
 //! row     what the answers consist of: Copy values
 //! desk    the worker's side: a bounded piece of the order in hand a turn
+//! change  new rules, published, acknowledged, freed
 //! ```
 //!
 //! A turn without orders costs the worker one load. With one, it looks at [`desk::SLICE`] entries of a table a turn and
 //! goes on with packets; where control does not take the rows, it goes on with them another turn. It allocates and frees
 //! nothing: rows are copied into room that was taken at the start, and what must be freed goes back to control.
 
+pub mod change;
 pub mod desk;
 pub mod filter;
 pub mod line;
 pub mod row;
 
+pub use change::Change;
 pub use filter::Filter;
 pub use line::{Busy, Line};
 pub use row::{MappingRow, Row, SessionRow, SubscriberRow};
@@ -40,6 +43,10 @@ pub enum Order {
     Dump(Table, Filter),
     /// End the sessions and tunnels that match, then [`Report::Flushed`].
     Flush(Filter),
+    /// Go over to new rules, then [`Report::Changed`].
+    Change(Box<Change>),
+    /// Count what still uses each address that drains, into as many places, then [`Report::Surveyed`].
+    Survey(Box<[u32]>),
 }
 
 /// That an order is done.
@@ -52,4 +59,8 @@ pub enum Report {
         /// Tunnels, with their legs.
         tunnels: u64,
     },
+    /// The new rules are in force and what hung on others has ended. Holds the old ones.
+    Changed(Box<Change>),
+    /// How many mappings and tunnels each address that drains still has.
+    Surveyed(Box<[u32]>),
 }

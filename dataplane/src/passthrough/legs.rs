@@ -89,6 +89,7 @@ impl Nat {
                 if let Some(s) = self.subscribers.get_mut(subscriber) {
                     s.tunnels += 1;
                 }
+                self.pair(subscriber, outside);
                 self.counters.count(Event::TunnelsOpened, 1);
             }
             Err(_) => self.leave(subscriber),

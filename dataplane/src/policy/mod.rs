@@ -240,6 +240,8 @@ pub struct Policy {
     pub neighbours: Vec<StaticNeighbour>,
     /// Outside addresses for dynamic mappings.
     pub pool: Vec<RangeInclusive<Ipv4Addr>>,
+    /// Outside addresses that were taken out of the pool: they get no new mappings, and those that there are live on.
+    pub draining: Vec<RangeInclusive<Ipv4Addr>>,
     /// Outside ports for dynamic mappings of inside ports from 1024 on; lower ones get ports below 1024.
     pub port_range: RangeInclusive<u16>,
     /// Who may use a mapping.
@@ -295,6 +297,7 @@ impl Default for Policy {
             routes: Vec::new(),
             neighbours: Vec::new(),
             pool: Vec::new(),
+            draining: Vec::new(),
             port_range: 1024..=65_535,
             filtering: Filtering::AddressAndPortDependent,
             hairpin: true,

@@ -60,6 +60,8 @@ pub struct Rules {
     /// Sorted by first address: (first, last, number of the first).
     pool: Vec<(u32, u32, u32)>,
     pool_size: u32,
+    /// Those that drain included.
+    pool_total: u32,
     static_out: HashMap<Ipv4Addr, Ipv4Addr>,
     static_in: HashMap<Ipv4Addr, Ipv4Addr>,
     forwards: HashMap<(Proto, Endpoint), Endpoint>,
@@ -84,6 +86,7 @@ impl Rules {
             own: HashMap::new(),
             pool: Vec::new(),
             pool_size: 0,
+            pool_total: 0,
             static_out: policy.statics.iter().map(|s| (s.inside, s.outside)).collect(),
             static_in: policy.statics.iter().map(|s| (s.outside, s.inside)).collect(),
             forwards: HashMap::new(),
@@ -131,7 +134,11 @@ impl Rules {
     fn compile_pool(&mut self) {
         let mut number = 0u32;
         let mut ranges = Vec::new();
-        for range in &self.policy.pool {
+        let pool = self.policy.pool.len();
+        for (n, range) in self.policy.pool.iter().chain(&self.policy.draining).enumerate() {
+            if n == pool {
+                self.pool_size = number;
+            }
             let (first, last) = (range.start().to_bits(), range.end().to_bits());
             if first <= last {
                 ranges.push((first, last, number));
@@ -140,7 +147,10 @@ impl Rules {
         }
         ranges.sort_unstable();
         self.pool = ranges;
-        self.pool_size = number;
+        self.pool_total = number;
+        if self.policy.draining.is_empty() {
+            self.pool_size = number;
+        }
     }
 
     fn compile_forwards(&mut self) {
@@ -174,6 +184,12 @@ impl Rules {
         self.forwards.keys().copied()
     }
 
+    /// Whether a forward takes an outside endpoint.
+    #[must_use]
+    pub fn forwards_port(&self, proto: Proto, outside: Endpoint) -> bool {
+        self.forwards.contains_key(&(proto, outside))
+    }
+
     /// Side of a port.
     #[inline]
     #[must_use]
@@ -200,10 +216,22 @@ impl Rules {
         (0u8..).map(PortId).take(self.policy.ports.len())
     }
 
-    /// How many addresses the pool has.
+    /// How many addresses the pool has. Numbers from here on are of addresses that drain.
     #[must_use]
     pub const fn pool_size(&self) -> u32 {
         self.pool_size
+    }
+
+    /// How many it has with those that drain.
+    #[must_use]
+    pub const fn pool_total(&self) -> u32 {
+        self.pool_total
+    }
+
+    /// Whether an outside address may get new mappings.
+    #[must_use]
+    pub fn in_pool(&self, addr: Ipv4Addr) -> bool {
+        self.pool_number(addr).is_some_and(|n| n < self.pool_size)
     }
 
     /// The address with a number in the pool.
@@ -228,7 +256,7 @@ impl Rules {
         self.pool_number(addr).map(Local::Pool)
     }
 
-    /// Number of a pool address.
+    /// Number of a pool address, or of one that drains.
     #[must_use]
     pub fn pool_number(&self, addr: Ipv4Addr) -> Option<u32> {
         let a = addr.to_bits();

@@ -198,7 +198,7 @@ impl<I: Io> Worker<I> {
         self.nat.expire(now);
         self.end_unsettled();
         if self.desk.is_called() {
-            self.desk.attend(&mut self.nat, now);
+            self.desk.attend(&mut self.nat, &mut self.hops, &mut self.rules, now);
         }
         self.flush();
         let meter = &self.counters.meter;
