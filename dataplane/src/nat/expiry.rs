@@ -23,7 +23,9 @@ impl Nat {
                 continue;
             }
             let deadline = if leg { self.leg_deadline(s) } else { s.last_used.after(self.timeout(s)) };
-            if now.reached(deadline) && leg {
+            if now.reached(deadline) && self.keeps_ike(s) {
+                self.sessions.look_again(id, now.after(self.rules.policy.timeouts.udp));
+            } else if now.reached(deadline) && leg {
                 if !self.asks_borrowers(id, now) {
                     self.expire_leg(id);
                 }

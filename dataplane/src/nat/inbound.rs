@@ -28,7 +28,7 @@ impl Nat {
         if meta.key.proto == Proto::UDP
             && meta.key.ident == Key::ports(IKE, IKE)
             && self.rules.keeps_ike_port(meta.key.to())
-            && let Some(leg) = self.kept_ike(meta, frame)
+            && let Some(leg) = self.kept_ike(meta, frame, now)
         {
             return Ok(leg);
         }

@@ -1,15 +1,18 @@
 //! IKE on UDP 500: what its 28-byte header shows [RFC 7296 §3.1, RFC 2408 §3.1]; payloads are not read.
 //!
 //! **Evidence.** IKEv1's Quick Mode, and IKEv2's IKE_AUTH and CREATE_CHILD_SA, make ESP security associations. When such
-//! an exchange of an inside host with a gateway has ended, an inbound SPI for it is due ([`super::pairing`]).
+//! an exchange of an inside host with a gateway has ended, an inbound SPI for it is due ([`super::pairing`]). What is
+//! not encrypted counts for nothing, and the rounds of one log-in count once.
 //!
 //! **Port 500 kept.** For responders that insist on it, every inside host sends from port 500 of its outside address,
 //! and answers are told apart by the security association's SPIs (cookies, in IKEv1): the initiator's, else the
 //! responder's, else the server has one inside host here, else the one that was active last (counted). What inside hosts
 //! send teaches; what comes from outside may only add to what is known, so that a forger cannot push it out.
 
-use super::tunnel::{Exchange, Kind, Tunnel, TunnelId};
+use super::inspect;
+use super::tunnel::{Exchange, Kind, State, Tunnel, TunnelId};
 use crate::flow::session::{Session, SessionId};
+use crate::flow::tcp;
 use crate::nat::Nat;
 use crate::packet::Meta;
 use crate::policy::Pairing;
@@ -65,6 +68,11 @@ impl Nat {
         };
         let ended = before < last && step == last;
         if let Some(e) = t.exchanges.get_mut(begun_by).filter(|_| step > 0) {
+            // Of several rounds of authentication only the last one makes a child [RFC 7296 §2.16].
+            let again = begins && e.step == last && (e.kind, e.initiator) == (message.kind, message.initiator);
+            if again && ike.is_auth() {
+                t.evidence = t.evidence.saturating_sub(1);
+            }
             *e = Exchange { step, ..message };
             t.exchange_at = now;
         }
@@ -101,11 +109,9 @@ impl Nat {
         }))
     }
 
-    /// Whose is IKE from a server, where several inside hosts are behind port 500? `ike` is `None` where the packet shows
-    /// none, as a later fragment does.
-    pub(crate) fn ike_in(&mut self, key: &Key, ike: Option<&Ike>, id: u16) -> Option<SessionId> {
+    /// Whose is IKE from a server, where several inside hosts are behind port 500?
+    pub(super) fn ike_in(&mut self, key: &Key, ike: &Ike) -> Option<SessionId> {
         let (remote, outside) = (key.src, key.dst);
-        let Some(ike) = ike else { return self.vpn.pieces.find(remote, outside, id) };
         let all = || self.vpn.tunnels.of_gateway(Proto::UDP, remote, outside).take(LOOKS);
         let by = |fits: &dyn Fn(&(u64, u64)) -> bool| {
             all().find(|(_, t)| t.spis.iter().any(|s| *s != (0, 0) && fits(s))).map(|(id, _)| id)
@@ -132,16 +138,52 @@ impl Nat {
                 latest.map(|(id, _)| id)
             }
         };
-        let t = self.vpn.tunnels.get_mut(found?)?;
+        let id = found?;
+        let t = self.vpn.tunnels.get_mut(id)?;
         learn_from_outside(t, ike);
-        let leg = t.legs().next()?;
-        self.vpn.pieces.note(remote, outside, id, leg);
+        let (leg, pending) = (t.legs().next()?, t.state == State::Pending);
+        if exact.is_some() && pending {
+            self.vpn.tunnels.set_state(id, State::Paired);
+        }
         Some(leg)
+    }
+
+    /// The same for a later fragment, which shows no IKE.
+    pub(super) fn ike_piece(&self, key: &Key, id: u16, now: Tick) -> Option<SessionId> {
+        let piece = self.vpn.pieces.find((key.src, key.dst, id), now, self.rules.policy.timeouts.fragments)?;
+        // The session's number may be another's by now.
+        let s = self.sessions.get(piece.leg)?;
+        let t = self.vpn.tunnels.get(TunnelId(s.owner)).filter(|_| s.is_tunnels())?;
+        let same = t.kind == Kind::Ike && (t.inside, t.outside, t.remote) == (piece.inside, key.dst, key.src);
+        same.then_some(piece.leg)
+    }
+
+    /// Where the later fragments of a datagram go whose first one was judged; nowhere if it was refused.
+    pub(super) fn note_ike_piece(&mut self, key: &Key, id: u16, leg: Option<SessionId>, now: Tick) {
+        let known = leg.and_then(|leg| self.sessions.get(leg).map(|s| (leg, s.inside)));
+        self.vpn.pieces.note((key.src, key.dst, id), known, now);
+    }
+
+    /// Whether a session is IKE that the inside host took part in and whose ESP is in use: it may be silent for as long
+    /// as that lives [RFC 7296 §2.4], and then either end may rekey or ask.
+    pub(crate) fn keeps_ike(&self, s: &Session) -> bool {
+        if s.state != tcp::State::Established || !inspect::is_ike(s) {
+            return false;
+        }
+        let outside = self.tunnel_address(Proto::ESP, s.inside);
+        let esp = outside.ok().and_then(|outside| self.vpn.tunnels.find(Kind::Esp, s.inside, outside, s.remote));
+        esp.and_then(|id| self.vpn.tunnels.get(id)).is_some_and(|t| matches!(t.state, State::Paired | State::Confirmed))
     }
 
     /// What an inside host's IKE teaches, where its port is kept.
     pub(crate) fn learn_ike(&mut self, s: &Session, ike: &Ike) {
-        let Some(t) = self.vpn.tunnels.get_mut(TunnelId(s.owner)).filter(|t| t.kind == Kind::Ike) else { return };
+        let id = TunnelId(s.owner);
+        let Some(state) = self.vpn.tunnels.get(id).filter(|t| t.kind == Kind::Ike).map(|t| t.state) else { return };
+        if state == State::Paired {
+            self.vpn.tunnels.set_state(id, State::Confirmed);
+            self.counters.count(Event::TunnelsConfirmed, 1);
+        }
+        let Some(t) = self.vpn.tunnels.get_mut(id) else { return };
         let fits = |k: &(u64, u64)| k.0 == ike.initiator && (k.1 == ike.responder || k.1 == 0);
         let [taught @ .., heard] = &mut t.spis;
         if let Some(k) = taught.iter_mut().find(|k| fits(k)) {
@@ -170,9 +212,21 @@ fn learn_from_outside(t: &mut Tunnel, ike: &Ike) {
     }
 }
 
+/// Remote host, our address, identification.
+type Datagram = (Ipv4Addr, Ipv4Addr, u16);
+
+/// Where a datagram's first fragment went.
+#[derive(Clone, Copy)]
+struct Piece {
+    datagram: Datagram,
+    leg: SessionId,
+    inside: Ipv4Addr,
+    at: Tick,
+}
+
 /// Where the later fragments of inbound IKE go: their first one's way. A ring, as they follow soon.
 pub struct Pieces {
-    ring: [(Ipv4Addr, Ipv4Addr, u16, SessionId); 64],
+    ring: [Option<Piece>; 64],
     next: usize,
 }
 
@@ -180,18 +234,27 @@ impl Pieces {
     /// None.
     #[must_use]
     pub const fn new() -> Self {
-        Self { ring: [(Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, 0, SessionId(u32::MAX)); 64], next: 0 }
+        Self { ring: [None; 64], next: 0 }
     }
 
-    fn note(&mut self, remote: Ipv4Addr, outside: Ipv4Addr, id: u16, leg: SessionId) {
-        if let Some(place) = self.ring.get_mut(self.next) {
-            *place = (remote, outside, id, leg);
+    /// The last word on a datagram holds: senders use an identification again.
+    fn note(&mut self, datagram: Datagram, goes: Option<(SessionId, Ipv4Addr)>, now: Tick) {
+        let piece = goes.map(|(leg, inside)| Piece { datagram, leg, inside, at: now });
+        let same = |p: &&mut Option<Piece>| p.is_some_and(|p| p.datagram == datagram);
+        if let Some(place) = self.ring.iter_mut().find(same) {
+            *place = piece;
+            return;
         }
-        self.next = (self.next + 1) % self.ring.len();
+        if piece.is_some()
+            && let Some(place) = self.ring.get_mut(self.next)
+        {
+            *place = piece;
+            self.next = (self.next + 1) % self.ring.len();
+        }
     }
 
-    fn find(&self, remote: Ipv4Addr, outside: Ipv4Addr, id: u16) -> Option<SessionId> {
-        self.ring.iter().find(|p| (p.0, p.1, p.2) == (remote, outside, id)).map(|p| p.3)
+    fn find(&self, datagram: Datagram, now: Tick, timeout: u32) -> Option<Piece> {
+        self.ring.iter().flatten().find(|p| p.datagram == datagram && now.since(p.at) < timeout).copied()
     }
 }
 

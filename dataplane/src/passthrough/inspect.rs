@@ -50,6 +50,13 @@ impl Nat {
         }
         let Some(payload) = payload(frame, meta, udp::LEN).filter(|_| meta.class == Class::Udp) else { return Ok(()) };
         note(&self.counters, service, payload);
+        if service == Service::Ike
+            && by == Direction::Out
+            && let Some(s) = self.sessions.get_mut(id)
+        {
+            // UDP has no states; of IKE it is remembered that the inside host took part.
+            s.state = tcp::State::Established;
+        }
         match service {
             Service::Ike => {
                 let Some(ike) = ike::parse(payload, meta.is_fragment()) else { return Ok(()) };
@@ -65,15 +72,18 @@ impl Nat {
     }
 
     /// Whose IKE is it that came for a port that several inside hosts have?
-    pub(crate) fn kept_ike(&mut self, meta: &Meta, frame: &[u8]) -> Option<SessionId> {
-        let ike = (meta.class == Class::Udp)
-            .then(|| payload(frame, meta, udp::LEN).and_then(|p| ike::parse(p, meta.is_fragment())))
-            .flatten();
-        if ike.is_none() && meta.class == Class::Udp {
-            return None;
-        }
+    pub(crate) fn kept_ike(&mut self, meta: &Meta, frame: &[u8], now: Tick) -> Option<SessionId> {
         let (ip, _) = Ipv4::ref_from_prefix(frame.get(usize::from(meta.l3)..)?).ok()?;
-        self.ike_in(&meta.key, ike.as_ref(), ip.id.get())
+        let id = ip.id.get();
+        if meta.class != Class::Udp {
+            return self.ike_piece(&meta.key, id, now);
+        }
+        let ike = payload(frame, meta, udp::LEN).and_then(|p| ike::parse(p, meta.is_fragment()));
+        let leg = ike.and_then(|ike| self.ike_in(&meta.key, &ike));
+        if meta.is_fragment() {
+            self.note_ike_piece(&meta.key, id, leg, now);
+        }
+        leg
     }
 
     /// Whether a packet that the filter would refuse is a server's answer by another port.
@@ -97,6 +107,11 @@ impl Nat {
 fn service(s: &Session) -> Option<Service> {
     let called = if s.is(flags::FROM_OUTSIDE) { s.inside().0.port } else { s.remote().port };
     Service::of_port(s.proto, called)
+}
+
+/// Whether a session is IKE's, and followed.
+pub(super) fn is_ike(s: &Session) -> bool {
+    s.is(flags::FOLLOWED) && service(s) == Some(Service::Ike)
 }
 
 /// Counts a packet of a followed session that is known. Says whether its session alone can forward it.

@@ -244,7 +244,8 @@ impl Nat {
             return true;
         }
         let Some(t) = self.vpn.tunnels.get(TunnelId(s.owner)) else { return false };
-        t.state != State::Pending || matches!(t.kind, Kind::Pptp | Kind::Ike)
+        // Several hosts share IKE's kept port, and anybody may send there: what is genuine, its host answers.
+        t.kind != Kind::Ike && (t.state != State::Pending || t.kind == Kind::Pptp)
     }
 
     /// How long a tunnel may go unused.
@@ -253,6 +254,7 @@ impl Nat {
         match (t.kind, t.state) {
             (Kind::Pptp, State::Pending | State::Closing) | (Kind::L2tp, State::Closing) => UNANSWERED_MS,
             (Kind::Pptp, _) => timeouts.gre,
+            (Kind::Ike, State::Pending) => timeouts.esp_pending,
             (Kind::Esp, State::Confirmed) | (Kind::Ike, _) => timeouts.esp,
             (Kind::L2tp, State::Paired | State::Confirmed) => timeouts.l2tpv3,
             // What an inside host sends makes another protocol's tunnel paired at once: this is a stranger's.

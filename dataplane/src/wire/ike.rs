@@ -33,6 +33,19 @@ pub const INITIATOR: u8 = 0x08;
 /// In the flags of version 2: a response.
 pub const RESPONSE: u8 = 0x20;
 
+/// In the flags of version 1: what follows the header is encrypted.
+pub const ENCRYPTED: u8 = 0x01;
+
+/// First payloads by which an encrypted message is known.
+mod payload {
+    /// Version 1: the hash that Quick Mode begins with (RFC 2409 §5.5).
+    pub(super) const HASH: u8 = 8;
+    /// Version 2: all else is in it (RFC 7296 §3.14).
+    pub(super) const SK: u8 = 46;
+    /// Version 2: a piece of it (RFC 7383 §2.5).
+    pub(super) const SKF: u8 = 53;
+}
+
 /// Exchange types.
 pub mod exchange {
     /// Version 1, RFC 2409 §5: main mode.
@@ -62,6 +75,8 @@ pub struct Ike {
     pub initiator: u64,
     /// Responder's SPI or cookie; 0 before the first answer.
     pub responder: u64,
+    /// Type of the first payload.
+    pub next: u8,
     /// Major version: 1 or 2.
     pub major: u8,
     /// See [`exchange`].
@@ -75,13 +90,21 @@ pub struct Ike {
 }
 
 impl Ike {
-    /// Whether the exchange ends in ESP security associations.
+    /// Whether it is a message of an exchange that ends in ESP security associations, and encrypted as all of these are:
+    /// a refusal in the clear [RFC 7296 §1.5, §2.21.4] is had by anybody for the asking.
     #[must_use]
     pub const fn makes_child(&self) -> bool {
-        matches!(
-            (self.major, self.exchange),
-            (1, exchange::QUICK_MODE) | (2, exchange::IKE_AUTH | exchange::CREATE_CHILD_SA)
-        )
+        match (self.major, self.exchange) {
+            (1, exchange::QUICK_MODE) => self.flags & ENCRYPTED != 0 && self.next == payload::HASH,
+            (2, exchange::IKE_AUTH | exchange::CREATE_CHILD_SA) => matches!(self.next, payload::SK | payload::SKF),
+            _ => false,
+        }
+    }
+
+    /// Whether it is of version 2's authentication, which may take several exchanges [RFC 7296 §2.16].
+    #[must_use]
+    pub const fn is_auth(&self) -> bool {
+        self.major == 2 && self.exchange == exchange::IKE_AUTH
     }
 
     /// Whether it is marked as a response; version 1 does not mark them.
@@ -109,6 +132,7 @@ pub fn parse(payload: &[u8], fragment: bool) -> Option<Ike> {
     Some(Ike {
         initiator: h.initiator.get(),
         responder: h.responder.get(),
+        next: h.next,
         major,
         exchange: h.exchange,
         flags: h.flags,
@@ -157,13 +181,15 @@ mod tests {
     }
 
     #[test]
-    fn three_exchanges_make_esp_security_associations_each_in_its_version() {
+    fn three_exchanges_make_esp_security_associations_each_in_its_version_and_encrypted() {
         use witness::exchange::{AUTH, CREATE_CHILD_SA, QUICK_MODE};
-        for exchange in 0..=255 {
+        for (exchange, next) in (0..=255).flat_map(|exchange| (0..=255).map(move |next| (exchange, next))) {
             let [v1, v2] = [Built::v1(1, 2, exchange), Built::v2(1, 2, exchange)]
-                .map(|b| parse(&b.flags(0xff).build(), false).unwrap());
-            assert_eq!(v1.makes_child(), exchange == QUICK_MODE);
-            assert_eq!(v2.makes_child(), matches!(exchange, AUTH | CREATE_CHILD_SA));
+                .map(|b| parse(&b.flags(0xff).next(next).build(), false).unwrap());
+            assert_eq!(v1.makes_child(), exchange == QUICK_MODE && next == 8);
+            assert_eq!(v2.makes_child(), matches!(exchange, AUTH | CREATE_CHILD_SA) && matches!(next, 46 | 53));
+            let clear = Built::v1(1, 2, exchange).flags(!1).next(next).build();
+            assert!(!parse(&clear, false).unwrap().makes_child());
             // Version 1 has other flags.
             assert!(!v1.is_response() && !v1.is_initiators() && v2.is_response() && v2.is_initiators());
         }
@@ -197,12 +223,13 @@ mod tests {
     proptest! {
         #[test]
         fn what_an_independent_builder_wrote_is_read(
-            initiator in 1u64.., responder: u64, first: bool, exchange: u8, flags: u8, message_id: u32, body: Vec<u8>,
+            initiator in 1u64.., responder: u64, first: bool, exchange: u8, flags: u8, next: u8, message_id: u32,
+            body: Vec<u8>,
         ) {
             let built = if first { Built::v1 } else { Built::v2 }(initiator, responder, exchange);
-            let built = built.flags(flags).message_id(message_id).body(body).build();
+            let built = built.flags(flags).next(next).message_id(message_id).body(body).build();
             let (major, len) = (if first { 1 } else { 2 }, built.len() as u32);
-            let ike = Ike { initiator, responder, major, exchange, flags, message_id, len };
+            let ike = Ike { initiator, responder, next, major, exchange, flags, message_id, len };
             prop_assert_eq!(parse(&built, false), Some(ike));
             prop_assert_eq!(parse(&built[..LEN], true), Some(ike));
         }

@@ -44,7 +44,8 @@ pub mod flag {
 /// A NAT keepalive.
 pub const KEEPALIVE: [u8; 1] = [0xff];
 
-/// A message to be built. What is not said: flags 0, message ID 0, one small payload, the true length.
+/// A message to be built. What is not said: flags 0, the first payload of the exchange, message ID 0, one small
+/// payload, the true length.
 #[derive(Clone, Debug)]
 pub struct Ike {
     initiator: u64,
@@ -52,6 +53,7 @@ pub struct Ike {
     version: u8,
     exchange: u8,
     flags: u8,
+    next: u8,
     message_id: u32,
     length: Option<u32>,
     body: Vec<u8>,
@@ -60,7 +62,14 @@ pub struct Ike {
 impl Ike {
     fn new(version: u8, initiator: u64, responder: u64, exchange: u8) -> Self {
         let body = vec![0, 0, 0, 8, 0xb1, 0xb2, 0xb3, 0xb4];
-        Ike { initiator, responder, version, exchange, flags: 0, message_id: 0, length: None, body }
+        // A security association in the clear, which the versions number differently; or what is encrypted.
+        let next = match (version >> 4, exchange) {
+            (1, exchange::QUICK_MODE | exchange::INFORMATIONAL_V1) => 8,
+            (1, _) => 1,
+            (_, exchange::SA_INIT) => 33,
+            _ => 46,
+        };
+        Ike { initiator, responder, version, exchange, flags: 0, next, message_id: 0, length: None, body }
     }
 
     /// Version 1; its SPIs are called cookies. See [`exchange`].
@@ -76,6 +85,12 @@ impl Ike {
     /// See [`flag`].
     pub fn flags(mut self, flags: u8) -> Self {
         self.flags = flags;
+        self
+    }
+
+    /// Type of the first payload.
+    pub fn next(mut self, next: u8) -> Self {
+        self.next = next;
         self
     }
 
@@ -105,13 +120,11 @@ impl Ike {
 
     /// The message as port 500 carries it.
     pub fn build(&self) -> Vec<u8> {
-        // Next payload: a security association, which version 1 and 2 number differently.
-        let next = if self.version >> 4 == 1 { 1 } else { 33 };
         let length = self.length.unwrap_or(28 + self.body.len() as u32);
         let mut out = Vec::with_capacity(28 + self.body.len());
         out.extend(self.initiator.to_be_bytes());
         out.extend(self.responder.to_be_bytes());
-        out.extend([next, self.version, self.exchange, self.flags]);
+        out.extend([self.next, self.version, self.exchange, self.flags]);
         out.extend(self.message_id.to_be_bytes());
         out.extend(length.to_be_bytes());
         out.extend(&self.body);
@@ -155,6 +168,6 @@ mod tests {
     #[test]
     fn version_1_and_wrong_lengths_can_be_had() {
         let ike = Ike::v1(1, 2, exchange::QUICK_MODE).flags(flag::ENCRYPTED).length(27).build();
-        assert_eq!(ike[15..28], [2, 1, 0x10, 32, 1, 0, 0, 0, 0, 0, 0, 0, 27]);
+        assert_eq!(ike[15..28], [2, 8, 0x10, 32, 1, 0, 0, 0, 0, 0, 0, 0, 27]);
     }
 }

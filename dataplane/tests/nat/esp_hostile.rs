@@ -2,9 +2,10 @@
 //! share, and exchanges that cross or come to nothing.
 
 use crate::esp::{back, confirmed, esp, out, serving, strict};
-use crate::ike::{CHILD, RESPONSE, child, hears, message, says};
+use crate::ike::{AUTH, CHILD, RESPONSE, child, hears, message, says};
 use crate::lab::*;
 use dataplane::verdict::{DropReason, Event};
+use std::net::Ipv4Addr;
 
 #[test]
 fn with_strict_pairing_nobody_keeps_the_gate_by_trying_again_and_again() {
@@ -166,5 +167,52 @@ fn a_slow_exchange_is_evidence_as_well() {
     out(&mut lab, B, X, 0x2000);
     out(&mut lab, A, X, 0x1000);
     back(&mut lab, X, 0x9000, A);
+    assert_eq!(lab.events(Event::EspAmbiguous), 0);
+}
+
+/// Whom an unseen SPI reaches, at once or after it was held.
+fn given_to(lab: &mut Lab, spi: u32) -> Vec<Ipv4Addr> {
+    let mut o = lab.put(OUTSIDE, esp(X, P, spi));
+    if o.is_silent() {
+        o = lab.wait(200);
+    }
+    o.at(INSIDE).iter().map(|s| *s.destination.ip()).collect()
+}
+
+// RFC 7296 §1.5, §2.21.4: a responder refuses what it knows nothing of in the clear, so anybody gets that
+#[test]
+fn refusals_of_made_up_exchanges_are_no_evidence() {
+    let mut lab = Lab::new();
+    for id in 0..8 {
+        let port = says(&mut lab, B, X, &message((0x66, 0x66), CHILD, 8, id)).source.port();
+        let mut refusal = message((0x66, 0x66), CHILD, RESPONSE, id);
+        refusal[16] = 41;
+        hears(&mut lab, B, X, port, &refusal);
+    }
+    child(&mut lab, A, X, 5);
+    out(&mut lab, A, X, 0x1000);
+    assert_eq!(given_to(&mut lab, 0x9000), [addr(A)]);
+    lab.put(INSIDE, esp(B, X, 0x2000));
+    for _ in 0..60 {
+        lab.put(INSIDE, esp(A, X, 0x1000));
+        back(&mut lab, X, 0x9000, A);
+        lab.wait(S);
+    }
+}
+
+// RFC 7296 §2.16: several rounds, one child
+#[test]
+fn the_rounds_of_one_eap_log_in_are_one_claim() {
+    let mut lab = Lab::new();
+    for id in 1..=5 {
+        let port = says(&mut lab, A, X, &message((1, 2), AUTH, 8, id)).source.port();
+        hears(&mut lab, A, X, port, &message((1, 2), AUTH, RESPONSE, id));
+    }
+    confirmed(&mut lab, A, X, 0x1000, 0x9000);
+    lab.wait(500);
+    let port = says(&mut lab, B, X, &message((3, 4), AUTH, 8, 1)).source.port();
+    hears(&mut lab, B, X, port, &message((3, 4), AUTH, RESPONSE, 1));
+    out(&mut lab, B, X, 0x2000);
+    assert_eq!(given_to(&mut lab, 0xa000), [addr(B)]);
     assert_eq!(lab.events(Event::EspAmbiguous), 0);
 }

@@ -1,9 +1,11 @@
 //! IKE: port 500 translated or kept, and what its header shows.
 
+use crate::esp::{back, confirmed, out, serving};
 use crate::lab::*;
+use dataplane::passthrough::tunnel::State;
 use dataplane::policy::{Forward, IkePort};
 use dataplane::types::Proto;
-use dataplane::verdict::Event;
+use dataplane::verdict::{DropReason, Event};
 use std::net::Ipv4Addr;
 use testkit::{Frame, Seen, endpoint, fragments};
 
@@ -15,10 +17,17 @@ pub(crate) const AUTH: u8 = 35;
 pub(crate) const CHILD: u8 = 36;
 pub(crate) const RESPONSE: u8 = 0x20;
 
-/// A message: SPIs, exchange type, flags, message identifier. The version follows from the exchange.
+/// A message: SPIs, exchange type, flags, message identifier. The version and whether it is encrypted follow from the
+/// exchange.
 pub(crate) fn message((i, r): (u64, u64), exchange: u8, flags: u8, id: u32) -> Vec<u8> {
     let mut m = [i.to_be_bytes(), r.to_be_bytes()].concat();
-    m.extend([0x2e, if exchange >= SA_INIT { 0x20 } else { 0x10 }, exchange, flags]);
+    let (next, version, flags) = match exchange {
+        QUICK => (8, 0x10, flags | 1),
+        0..QUICK => (1, 0x10, flags),
+        SA_INIT => (33, 0x20, flags),
+        _ => (46, 0x20, flags),
+    };
+    m.extend([next, version, exchange, flags]);
     m.extend(id.to_be_bytes());
     m.extend(44u32.to_be_bytes());
     m.extend([0xab; 16]);
@@ -193,4 +202,105 @@ fn a_forwarded_port_500_is_its_hosts() {
     hears(&mut lab, B, X, 500, &message((2, 0), SA_INIT, 0x08, 0));
     assert_eq!(says(&mut lab, B, X, &message((2, 3), SA_INIT, RESPONSE, 0)).source, endpoint((P, 500)));
     hears(&mut lab, A, X, seen.source.port(), &message((10, 11), SA_INIT, RESPONSE, 0));
+}
+
+// Row 80: RFC 7296 §2.4: IKE may be silent for as long as ESP flows, and either end may rekey then
+#[test]
+fn a_gateway_may_rekey_a_tunnel_in_use_whose_ike_was_silent_for_long() {
+    for (ike_port, minutes) in [(IkePort::Translate, 6), (IkePort::Translate, 90), (IkePort::Preserve, 120)] {
+        let mut lab = Lab::with(|p| p.passthrough.ike_port = ike_port).off_the_record();
+        let port = says(&mut lab, A, X, &message((1, 2), AUTH, 8, 1)).source.port();
+        hears(&mut lab, A, X, port, &message((1, 2), AUTH, RESPONSE, 1));
+        confirmed(&mut lab, A, X, 0x1000, 0x9000);
+        for _ in 0..minutes {
+            lab.wait(60 * S);
+            out(&mut lab, A, X, 0x1000);
+            back(&mut lab, X, 0x9000, A);
+        }
+        hears(&mut lab, A, X, port, &message((1, 2), CHILD, 0, 0));
+        // What holds it is its ESP, and that ends.
+        lab.wait_quietly(3600 * S + 300 * S + 2 * LATE);
+        assert_eq!((lab.sessions(), lab.vpn().len()), (0, 0));
+    }
+}
+
+// RFC 4787 REQ-6: a stranger's IKE by a forward that nobody answered is not held by it
+#[test]
+fn ike_that_the_inside_server_did_not_answer_ends_though_there_is_esp() {
+    let mut lab = Lab::with(|p| p.forwards = serving());
+    for n in 0..20 {
+        lab.back(Frame::udp((X, 1000 + n), (P, 500)).payload(message((7, 0), SA_INIT, 8, 0)));
+    }
+    confirmed(&mut lab, B, X, 0x2000, 0xa000);
+    let before = lab.sessions();
+    for _ in 0..6 {
+        lab.wait(60 * S);
+        out(&mut lab, B, X, 0x2000);
+    }
+    assert_eq!(lab.sessions(), before - 20);
+}
+
+// Row 74: what was answered waits for nothing
+#[test]
+fn clients_that_were_answered_leave_the_others_room() {
+    let mut lab = Lab::with(|p| {
+        p.passthrough.ike_port = IkePort::Preserve;
+        p.passthrough.pending_per_server = 4;
+    });
+    let host = |n: u64| Ipv4Addr::new(192, 168, 50, n as u8).to_string();
+    for n in 2..40 {
+        begin(&mut lab, &host(n), n, 100 + n);
+    }
+    assert_eq!(lab.vpn().iter().filter(|r| r.state == State::Confirmed).count(), 38);
+    for n in 40..44 {
+        says(&mut lab, &host(n), X, &message((n, 0), SA_INIT, 8, 0));
+    }
+    let more = Frame::udp((&*host(44), 500), (X, 500)).payload(message((44, 0), SA_INIT, 8, 0));
+    lab.put(INSIDE, &more).dropped(DropReason::TunnelsPending);
+    // What is never answered gives its place back.
+    lab.wait_quietly(30 * S + LATE);
+    lab.out(&more);
+}
+
+// RFC 4787 REQ-6: whose it is is guessed, so it must keep nothing
+#[test]
+fn what_strangers_send_keeps_no_ike_alive() {
+    let mut lab = keeping();
+    begin(&mut lab, A, 10, 11);
+    for n in 0..4 {
+        lab.wait_quietly(1000 * S);
+        lab.put(OUTSIDE, Frame::udp((X, 500), (P, 500)).payload(message((n + 99, 1), 37, 0, 0)));
+    }
+    assert_eq!(lab.sessions(), 0, "A has been silent for longer than an hour");
+}
+
+/// The two fragments of a message of 1444 bytes, of which all but the header are 1.
+fn pieces(mut m: Vec<u8>) -> Vec<Vec<u8>> {
+    if m.len() > 28 {
+        m[24..28].copy_from_slice(&1444u32.to_be_bytes());
+    }
+    m.resize(1444, 1);
+    fragments(&Frame::udp((X, 500), (P, 500)).id(77).payload(m).build(), 1000)
+}
+
+// Row 84: numbers of sessions, and identifications, are used again
+#[test]
+fn a_later_fragment_follows_neither_a_leg_that_is_gone_nor_an_older_datagram() {
+    let mut lab = Lab::single(|p| {
+        p.passthrough.ike_port = IkePort::Preserve;
+        p.sizes.sessions = 64;
+    });
+    says(&mut lab, A, X, &message((10, 0), SA_INIT, 8, 0));
+    assert_eq!(lab.put_all(OUTSIDE, pieces(message((10, 11), SA_INIT, RESPONSE, 0))).at(INSIDE).len(), 2);
+    // The same identification again: what is refused has no later fragments, whichever comes first.
+    lab.wait(S);
+    let no_ike = || pieces(vec![0; 28]);
+    let o = lab.put_all(OUTSIDE, no_ike());
+    assert!(o.is_silent(), "{o}");
+    lab.wait(2 * 3600 * S);
+    assert_eq!(lab.sessions(), 0);
+    // Another host takes the session's place.
+    lab.udp((B, 4000), (Y, 53));
+    let o = lab.put_all(OUTSIDE, no_ike().into_iter().rev());
+    assert!(o.is_silent(), "let in to B: {o}");
 }

@@ -1,4 +1,4 @@
-//! VPN protocols over UDP and TCP that need no more than a good NAT. Those that need help come with later versions.
+//! VPN protocols over UDP and TCP that need no more than a good NAT.
 
 use crate::lab::*;
 use dataplane::policy::Filtering;

@@ -12,8 +12,7 @@ pub fn ike(data: &[u8]) {
         assert!(!m.is_response() || m.major == 2);
         assert!(m.len as usize >= ike::LEN && m.len as usize <= data.len());
         let again = Ike::v2(m.initiator, m.responder, m.exchange).flags(m.flags).message_id(m.message_id).length(m.len);
-        let mut again = again.version(m.major << 4 | data[17] & 0x0f).body(&data[ike::LEN..]).build();
-        again[16] = data[16];
+        let again = again.next(m.next).version(m.major << 4 | data[17] & 0x0f).body(&data[ike::LEN..]).build();
         assert_eq!(again, data);
         assert_eq!(ike::parse(&data[..ike::LEN - 1], true), None);
     }
