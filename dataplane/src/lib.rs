@@ -11,7 +11,7 @@
 //! orders      what control asks of a worker that runs: dumps, flushes
 //! ```
 //!
-//! No DPDK unless the feature `dpdk` asks for the adapter; no `unsafe` but for one prefetch instruction.
+//! No DPDK unless the feature `dpdk` asks for the adapter; no `unsafe` but for a prefetch and a comparison of sixteen bytes.
 
 #![deny(
     clippy::unwrap_used,
@@ -44,6 +44,7 @@ pub mod packet;
 pub mod passthrough;
 pub mod policy;
 mod prefetch;
+mod simd;
 pub mod types;
 pub mod verdict;
 pub mod wire;

@@ -29,6 +29,7 @@ pub struct RxQueue {
     port: u16,
     queue: u16,
     lost: u64,
+    chained: bool,
     _device: Arc<Device>,
     pool: Mempool,
     not_sync: PhantomData<Cell<()>>,
@@ -37,7 +38,7 @@ pub struct RxQueue {
 impl RxQueue {
     /// `device` is started with more than `queue` RX queues, and this is the only `RxQueue` for it.
     pub(crate) fn new(device: Arc<Device>, queue: u16, pool: Mempool) -> RxQueue {
-        RxQueue { port: device.id(), queue, lost: 0, _device: device, pool, not_sync: PhantomData }
+        RxQueue { port: device.id(), queue, lost: 0, chained: false, _device: device, pool, not_sync: PhantomData }
     }
 
     /// The port's number, as in [`Mbuf::port`].
@@ -57,6 +58,12 @@ impl RxQueue {
         self.lost
     }
 
+    /// Whether the last burst had packets of several segments.
+    #[inline]
+    pub fn got_chains(&self) -> bool {
+        self.chained
+    }
+
     /// Receives what there is into the spare capacity; returns how many. Never waits.
     ///
     /// Vector drivers give nothing for less room than four, and some want 32.
@@ -69,12 +76,13 @@ impl RxQueue {
         // SAFETY: the queue is started and only we poll it (`&mut self`, one `RxQueue` each); `place` has room for
         // `room` pointers.
         let count = usize::from(unsafe { dpdk_sys::shim_rx_burst(self.port, self.queue, place, room) });
+        self.chained = false;
         for i in 0..count {
             // SAFETY: DPDK wrote `count` pointers from `place` on.
             let slot = unsafe { place.add(i) };
             // SAFETY: as above, and drivers give no null.
             let raw = unsafe { slot.cast::<NonNull<rte_mbuf>>().read() };
-            if !is_exclusive(raw) {
+            if !segment_is_exclusive(raw.as_ptr().cast()) || segment_count(raw) != 1 {
                 return self.adopt(into, count);
             }
         }
@@ -83,7 +91,7 @@ impl RxQueue {
         count
     }
 
-    /// Takes in a burst of which some packets are shared.
+    /// Takes in a burst of which some packets are shared, or in several segments.
     #[cold]
     fn adopt<const N: usize>(&mut self, into: &mut ArrayVec<Mbuf, N>, count: usize) -> usize {
         let filled = into.len();
@@ -96,6 +104,7 @@ impl RxQueue {
             received.push(unsafe { slot.cast::<NonNull<rte_mbuf>>().read() });
         }
         for raw in received {
+            self.chained |= segment_count(raw) > 1;
             if is_exclusive(raw) {
                 // SAFETY: a received packet that only we refer to.
                 into.push(unsafe { Mbuf::from_raw(raw) });
@@ -116,9 +125,14 @@ impl RxQueue {
 #[inline]
 fn is_exclusive(raw: NonNull<rte_mbuf>) -> bool {
     let header = raw.as_ptr().cast::<shim_mbuf>();
+    if segment_count(raw) == 1 { segment_is_exclusive(header) } else { chain_is_exclusive(header) }
+}
+
+#[inline]
+fn segment_count(raw: NonNull<rte_mbuf>) -> u16 {
+    let header = raw.as_ptr().cast::<shim_mbuf>();
     // SAFETY: a live mbuf, of which we have a reference; nobody writes this field of a packet that is under way.
-    let segments = unsafe { (*header).nb_segs };
-    if segments == 1 { segment_is_exclusive(header) } else { chain_is_exclusive(header) }
+    unsafe { (*header).nb_segs }
 }
 
 #[inline]

@@ -33,13 +33,9 @@ impl Bucket {
     const EMPTY: Self = Self { tags: [0; 16], slots: [0; WAYS] };
 
     /// Bit i is set where tag i equals `tag`.
-    #[inline]
+    #[inline(always)]
     fn matches(&self, tag: u8) -> u32 {
-        let mut mask = 0u32;
-        for (i, &t) in self.tags.iter().enumerate() {
-            mask |= u32::from(t == tag) << i;
-        }
-        mask & ((1 << WAYS) - 1)
+        crate::simd::equal(self.tags, tag) & ((1 << WAYS) - 1)
     }
 
     #[inline]
@@ -240,7 +236,7 @@ impl Hasher {
     pub fn key(&self, k: &Key) -> u64 {
         let addrs = u64::from(k.src.to_bits()) << 32 | u64::from(k.dst.to_bits());
         let rest = u64::from(k.ident) << 8 | u64::from(k.proto.0);
-        mix(addrs ^ self.a, rest.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.b)
+        mix(addrs ^ self.a, rest ^ self.b)
     }
 
     /// Of an endpoint of a protocol. `space` keeps kinds of endpoint apart.
@@ -302,6 +298,36 @@ mod tests {
         }
         assert!(index.is_empty());
         assert!(index.buckets.iter().all(|b| b.tags == [0; 16]), "no trace is left");
+    }
+
+    /// The flows of real networks are far from random: neighbouring hosts and ports, few servers.
+    #[test]
+    fn keys_in_rows_spread_as_random_ones_do() {
+        const N: u32 = 1 << 16;
+        let at = |addr, port: u32| Endpoint::new(Ipv4Addr::from_bits(addr), port as u16);
+        let rows: [&dyn Fn(u32) -> [Endpoint; 2]; 6] = [
+            &|n| [at(0x0a00_0100 + n / 64, 10_000 + n % 64 * 7), at(0xc612_ff01, 4000)],
+            &|n| [at(0x0a00_0100 + n, 5000), at(0xc612_ff01, 53)],
+            &|n| [at(0xc0a8_0105, n), at(0xc612_ff01, 443)],
+            &|n| [at(0xc0a8_0105, 5000), at(0x0800_0000 + n, 443)],
+            &|n| [at(0xc612_ff01, 443), at(0xcb00_7100 + n / 60_000, 1024 + n % 60_000)],
+            &|n| [at(0x0a00_0000 + (n << 8), 1024), at(0x0b00_0000 + (n << 8), 80)],
+        ];
+        for row in rows {
+            for seed in 0..20 {
+                let hasher = Hasher::new(seed);
+                let mut index = Index::new(N as usize);
+                let key = |n| {
+                    let [src, dst] = row(n);
+                    Key::new(Proto::UDP, src, dst)
+                };
+                for n in 0..N {
+                    index.insert(hasher.key(&key(n)), n).unwrap();
+                }
+                let first = (0..N).filter(|&n| index.candidate(hasher.key(&key(n))) == n).count();
+                assert!(first > N as usize * 89 / 100, "{first} of {N} are their bucket's first candidate");
+            }
+        }
     }
 
     #[test]

@@ -95,10 +95,7 @@ impl Io for Dpdk {
     #[inline]
     fn receive(&mut self, port: PortId, into: &mut Burst<Mbuf>) -> usize {
         let Some(rx) = self.queues.get_mut(port.index()).and_then(|q| q.rx.as_mut()) else { return 0 };
-        if rx.burst(into) == 0 {
-            return 0;
-        }
-        if into.iter().any(|m| m.segment_count() > 1) { join_segments(into) } else { 0 }
+        if rx.burst(into) > 0 && rx.got_chains() { join_segments(into) } else { 0 }
     }
 
     #[inline]

@@ -21,7 +21,7 @@ pub struct Hop {
 }
 
 /// Translates a packet of `session` in `direction`. Says whether everything was where `meta` said.
-#[inline]
+#[inline(always)]
 pub fn translate(frame: &mut [u8], meta: &Meta, session: &Session, direction: Direction, hop: Hop) -> bool {
     let Some((head, transport)) = frame.split_at_mut_checked(usize::from(meta.l4)) else { return false };
     let Some(Ok((ip, _))) = head.get_mut(usize::from(meta.l3)..).map(ipv4::Ipv4::mut_from_prefix) else { return false };
@@ -76,17 +76,14 @@ pub fn translate(frame: &mut [u8], meta: &Meta, session: &Session, direction: Di
 
 /// Puts the changes of [`Hop`] and a checksum delta into a header.
 #[inline]
-pub fn forward_header(ip: &mut ipv4::Ipv4, mut delta: Delta, hop: Hop) {
-    if hop.decrement_ttl {
-        // The time to live is the high byte of its word.
-        delta = delta.and(Delta::word(0x0100, 0));
-        ip.ttl = ip.ttl.saturating_sub(1);
-    }
-    if let Some(id) = hop.id {
-        delta = delta.and(Delta::word(ip.id.get(), id));
-        ip.id = U16::new(id);
-    }
-    ip.checksum = U16::new(delta.apply(ip.checksum.get()));
+pub fn forward_header(ip: &mut ipv4::Ipv4, delta: Delta, hop: Hop) {
+    // The time to live is the high byte of its word.
+    let ttl = (u16::from(hop.decrement_ttl) << 8, 0);
+    ip.ttl = ip.ttl.saturating_sub(u8::from(hop.decrement_ttl));
+    let old = ip.id.get();
+    let new = hop.id.unwrap_or(old);
+    ip.id = U16::new(new);
+    ip.checksum = U16::new(delta.apply_with(ip.checksum.get(), [ttl, (old, new)]));
 }
 
 /// Lowers the MSS option of a SYN to `limit`; says whether it did [RFC 4459 §3.2; TCP MSS, RFC 6691].

@@ -14,7 +14,7 @@ pub mod steering;
 pub use levels::{Level, Sample, Steered, Traffic};
 pub use net::Net;
 pub use passthrough::{IkePort, Pairing, Passthrough, Switch};
-pub use rules::{Local, Reach, Rules, StaticMapping};
+pub use rules::{Link, Local, Reach, Rules, StaticMapping};
 pub use sharding::Sharding;
 
 use crate::types::{Mac, PortId, Proto, Side};

@@ -45,13 +45,24 @@ pub struct StaticMapping {
     pub open: bool,
 }
 
+/// What each packet asks of a port, side by side.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// How it frames.
+    pub framing: Framing,
+    /// Which side it faces.
+    pub side: Side,
+    /// Largest IP packet, bytes.
+    pub mtu: u16,
+}
+
 /// See the module.
 pub struct Rules {
     /// What it was compiled from.
     pub policy: Policy,
     /// Who owns what.
     pub sharding: Sharding,
-    framings: Vec<Framing>,
+    links: Vec<Link>,
     /// Most specific first.
     routes: Vec<(Net, PortId, Option<Ipv4Addr>)>,
     inside_nets: Vec<Net>,
@@ -79,7 +90,11 @@ impl Rules {
         let sharding = Sharding::with_grain(workers, policy.seed, policy.grain);
         let mut r = Self {
             sharding,
-            framings: policy.ports.iter().map(|p| Framing { mac: p.mac, vlan: p.vlan }).collect(),
+            links: policy
+                .ports
+                .iter()
+                .map(|p| Link { framing: Framing { mac: p.mac, vlan: p.vlan }, side: p.side, mtu: p.mtu })
+                .collect(),
             routes: Vec::new(),
             inside_nets: Vec::new(),
             broadcasts: Vec::new(),
@@ -194,21 +209,28 @@ impl Rules {
     #[inline]
     #[must_use]
     pub fn side(&self, port: PortId) -> Side {
-        self.policy.ports.get(port.index()).map_or(Side::Outside, |p| p.side)
+        self.links.get(port.index()).map_or(Side::Outside, |l| l.side)
     }
 
     /// MTU of a port.
     #[inline]
     #[must_use]
     pub fn mtu(&self, port: PortId) -> u16 {
-        self.policy.ports.get(port.index()).map_or(1500, |p| p.mtu)
+        self.links.get(port.index()).map_or(1500, |l| l.mtu)
     }
 
     /// How a port frames.
     #[inline]
     #[must_use]
     pub fn framing(&self, port: PortId) -> Option<&Framing> {
-        self.framings.get(port.index())
+        self.links.get(port.index()).map(|l| &l.framing)
+    }
+
+    /// What the packet path asks of a port.
+    #[inline]
+    #[must_use]
+    pub fn link(&self, port: PortId) -> Option<&Link> {
+        self.links.get(port.index())
     }
 
     /// Ports in order.

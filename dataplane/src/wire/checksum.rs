@@ -31,6 +31,20 @@ pub fn is_valid(bytes: &[u8]) -> bool {
     sum(bytes) == 0xffff
 }
 
+/// As [`is_valid`] for an IPv4 header without options. The sum is the same in any byte order [RFC 1071 §2 (B)].
+#[inline]
+#[must_use]
+pub fn is_valid_header(header: &[u8; 20]) -> bool {
+    let mut acc: u64 = 0;
+    let (words, _) = header.as_chunks::<4>();
+    for w in words {
+        acc += u64::from(u32::from_ne_bytes(*w));
+    }
+    // A multiple of 0xffff folds to 0xffff itself, as the sum is not zero: the version is in it.
+    let acc = (acc & 0xffff) + ((acc >> 16) & 0xffff) + (acc >> 32);
+    (acc & 0xffff) + (acc >> 16) == 0xffff
+}
+
 /// Folds carries until 16 bits remain.
 #[inline]
 #[must_use]
@@ -81,11 +95,28 @@ impl Delta {
         Self(!self.0)
     }
 
+    /// The checksum field after this change and a few words' more, each `old` to `new`: one fold for all.
+    #[inline]
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, reason = "folded to 16 bits")]
+    pub fn apply_with<const N: usize>(self, checksum: u16, words: [(u16, u16); N]) -> u16 {
+        let mut acc = u32::from(!checksum) + u32::from(self.0);
+        for (old, new) in words {
+            acc += u32::from(!old) + u32::from(new);
+        }
+        let acc = (acc & 0xffff) + (acc >> 16);
+        let acc = (acc & 0xffff) + (acc >> 16);
+        !(acc as u16)
+    }
+
     /// The checksum field after the change (RFC 1624 eqn. 3: `HC' = ~(~HC + ~m + m')`).
     #[inline]
     #[must_use]
+    #[allow(clippy::cast_possible_truncation, reason = "folded to 16 bits")]
     pub const fn apply(self, checksum: u16) -> u16 {
-        !fold(!checksum as u64 + self.0 as u64)
+        // Two words carry once at most.
+        let acc = !checksum as u32 + self.0 as u32;
+        !((acc & 0xffff) + (acc >> 16)) as u16
     }
 
     /// As [`Delta::apply`] for UDP: a zero field means "none" and stays, and a computed zero is sent as all ones

@@ -47,12 +47,18 @@ struct Staged {
     meta: Meta,
     found: Found,
     port: PortId,
+    direction: Direction,
     guess: SessionId,
 }
 
 impl Staged {
-    const EMPTY: Self =
-        Self { meta: Meta::NONE, found: Found::Bad(DropReason::NoRoute), port: PortId(0), guess: SessionId(u32::MAX) };
+    const EMPTY: Self = Self {
+        meta: Meta::NONE,
+        found: Found::Bad(DropReason::NoRoute),
+        port: PortId(0),
+        direction: Direction::In,
+        guess: SessionId(u32::MAX),
+    };
 }
 
 impl<I: Io> Worker<I> {
@@ -75,26 +81,36 @@ impl<I: Io> Worker<I> {
         }
         let mut translated = Translated::default();
         for (buf, s) in bufs.drain(..).zip(&staged) {
-            match s.found {
-                Found::Plain(_) => {
-                    if let Some(buf) = self.forward_known(buf, s, &mut translated) {
-                        let why = if port.is_some() { Why::Fresh } else { Why::Owned };
-                        self.judge(s.port, buf, s.meta, why);
-                    }
-                }
-                Found::Odd(why) => self.judge(s.port, buf, s.meta, why),
-                Found::Away(owner) => self.hand_over(buf, owner, s.port, Why::Owned),
-                Found::Arp(l3) => self.arp(s.port, buf, l3, true),
-                Found::ArpCopy(l3) => self.arp(s.port, buf, l3, false),
-                Found::Message => self.message(buf),
-                Found::Bad(reason) => self.drop(buf, reason),
+            if let Found::Plain(_) = s.found {
+                let Some(buf) = self.forward_known(buf, s, &mut translated) else { continue };
+                let why = if port.is_some() { Why::Fresh } else { Why::Owned };
+                self.judge(s.port, buf, s.meta, why);
+            } else if let Found::Away(owner) = s.found {
+                self.hand_over(buf, owner, s.port, Why::Owned);
+            } else {
+                self.end_stages(buf, s);
             }
         }
         translated.write(&self.counters);
     }
 
+    /// Stage 3 for a packet that is no ordinary one.
+    #[cold]
+    #[inline(never)]
+    fn end_stages(&mut self, buf: I::Buf, s: &Staged) {
+        match s.found {
+            Found::Plain(_) => self.judge(s.port, buf, s.meta, Why::Fresh),
+            Found::Odd(why) => self.judge(s.port, buf, s.meta, why),
+            Found::Away(owner) => self.hand_over(buf, owner, s.port, Why::Owned),
+            Found::Arp(l3) => self.arp(s.port, buf, l3, true),
+            Found::ArpCopy(l3) => self.arp(s.port, buf, l3, false),
+            Found::Message => self.message(buf),
+            Found::Bad(reason) => self.drop(buf, reason),
+        }
+    }
+
     /// Stage 1 for one packet.
-    #[inline]
+    #[inline(always)]
     fn stage(&self, buf: &I::Buf, port: Option<PortId>, staged: &mut Staged) {
         let tag = match port {
             Some(port) => Tag { why: Why::Fresh, port },
@@ -105,8 +121,12 @@ impl<I: Io> Worker<I> {
             staged.found = Found::Message;
             return;
         }
-        let Some(framing) = self.rules.framing(tag.port) else { return };
-        staged.found = match packet::parse_into(buf.data(), framing, &mut staged.meta) {
+        let Some(link) = self.rules.link(tag.port) else { return };
+        staged.direction = match link.side {
+            Side::Inside => Direction::Out,
+            Side::Outside => Direction::In,
+        };
+        staged.found = match packet::parse_into(buf.data(), &link.framing, &mut staged.meta) {
             Ok(Layer::Ip) => {
                 let meta = &staged.meta;
                 let settled = matches!(tag.why, Why::Fresh | Why::Owned);
@@ -136,13 +156,10 @@ impl<I: Io> Worker<I> {
     }
 
     /// Stage 3 for a packet of an established flow. Gives the packet back, unchanged, when it is not.
-    #[inline]
+    #[inline(always)]
     fn forward_known(&mut self, mut buf: I::Buf, staged: &Staged, translated: &mut Translated) -> Option<I::Buf> {
         let meta = &staged.meta;
-        let direction = match self.rules.side(staged.port) {
-            Side::Inside => Direction::Out,
-            Side::Outside => Direction::In,
-        };
+        let direction = staged.direction;
         let Some(s) = self.nat.sessions.confirm(staged.guess, &meta.key, direction) else { return Some(buf) };
         let from_inside = direction == Direction::Out;
         let hop = if from_inside { s.hop_out } else { s.hop_in };
@@ -154,9 +171,7 @@ impl<I: Io> Worker<I> {
             return Some(buf);
         }
         let Some((egress, mac)) = self.hops.ready(hop) else { return Some(buf) };
-        if meta.total_len > self.rules.mtu(egress) {
-            return Some(buf);
-        }
+        let Some(&link) = self.rules.link(egress).filter(|link| meta.total_len <= link.mtu) else { return Some(buf) };
         // The last of the conditions, as it counts.
         if s.flags & flags::FOLLOWED != 0 && !inspect::glance(&self.counters, s, buf.data(), meta) {
             return Some(buf);
@@ -176,7 +191,7 @@ impl<I: Io> Worker<I> {
             return Some(buf);
         }
         translated.count(direction, meta.key.proto);
-        self.send_ip(buf, meta.l3, meta.total_len, egress, mac);
+        self.send_framed(buf, meta, egress, &link.framing, mac);
         None
     }
 }

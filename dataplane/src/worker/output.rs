@@ -4,6 +4,7 @@ use super::Worker;
 use super::tag::{Tag, Why};
 use crate::flow::index::Hasher;
 use crate::io::{Buf, Burst, Io};
+use crate::packet::{Framing, Meta};
 use crate::types::{Mac, PortId, WorkerId};
 use crate::verdict::{DropReason, Event};
 use crate::wire::eth;
@@ -19,8 +20,21 @@ impl<I: Io> Worker<I> {
         self.counters.count_drop(reason);
     }
 
+    /// As [`Worker::send_ip`], with the port's framing at hand, for a packet that comes and goes without a tag.
+    #[inline(always)]
+    pub(super) fn send_framed(&mut self, mut buf: I::Buf, meta: &Meta, egress: PortId, framing: &Framing, to: Mac) {
+        if usize::from(meta.l3) != eth::LEN || framing.vlan.is_some() {
+            return self.send_ip(buf, meta.l3, meta.total_len, egress, to);
+        }
+        buf.truncate(meta.end());
+        if !write_link_header(buf.data_mut(), framing.mac, to, None, eth::TYPE_IPV4) {
+            return self.drop(buf, DropReason::FrameTooShort);
+        }
+        self.send(buf, egress);
+    }
+
     /// Puts a link header before an IP packet that starts at `l3`, cuts padding, and queues it.
-    #[inline]
+    #[inline(never)]
     pub(super) fn send_ip(&mut self, mut buf: I::Buf, l3: u8, total_len: u16, egress: PortId, to: Mac) {
         let Some(framing) = self.rules.framing(egress).copied() else {
             return self.drop(buf, DropReason::NoRoute);
@@ -41,7 +55,7 @@ impl<I: Io> Worker<I> {
     }
 
     /// Queues a complete frame.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send(&mut self, buf: I::Buf, egress: PortId) {
         let Some(queue) = self.tx.get_mut(egress.index()) else {
             return self.drop(buf, DropReason::NoRoute);
@@ -80,6 +94,7 @@ impl<I: Io> Worker<I> {
         }
     }
 
+    #[inline(never)]
     fn flush_port(&mut self, port: PortId) {
         let Some(queue) = self.tx.get_mut(port.index()) else { return };
         if queue.is_empty() {
@@ -123,7 +138,7 @@ fn bytes<B: Buf>(queue: &Burst<B>) -> u64 {
 }
 
 /// Writes an Ethernet header, tagged or not, to the front of a frame.
-#[inline]
+#[inline(always)]
 pub(super) fn write_link_header(frame: &mut [u8], from: Mac, to: Mac, vlan: Option<u16>, ethertype: u16) -> bool {
     let [t0, t1] = ethertype.to_be_bytes();
     let Some((addresses, rest)) = frame.split_first_chunk_mut::<12>() else { return false };
