@@ -59,6 +59,9 @@ struct Measured {
     packets: u64,
     million_packets_per_second: f64,
     tsc_cycles_per_packet: f64,
+    /// The same by the time that the worker's thread was given a CPU: what else the machine ran does not count, unless
+    /// it emptied the caches. Absent where the kernel does not say.
+    million_packets_per_cpu_second: Option<f64>,
     hugepages: bool,
     drops: u64,
 }
@@ -152,8 +155,10 @@ fn measure(
     // A round or more with every session open, so that caches and branch predictors are as they will be.
     sleep(Duration::from_millis(500));
     let (from, tsc, dropped, away, started) = (sent(), Clock::tsc(), drops(), handed(), Instant::now());
+    let ran = time_on_cpu();
     sleep(Duration::from_secs_f64(plan.seconds));
     let (to, cycles, seconds) = (sent(), Clock::tsc() - tsc, started.elapsed().as_secs_f64());
+    let ran = time_on_cpu().zip(ran).map(|(now, then)| (now - then).as_secs_f64()).filter(|s| *s > 0.0);
     let (packets, away) = (to - from, handed() - away);
     ensure!(packets > 0, "no packet went through");
     #[allow(clippy::cast_precision_loss, reason = "figures for people")]
@@ -166,9 +171,23 @@ fn measure(
         packets,
         million_packets_per_second: packets as f64 / seconds / 1e6,
         tsc_cycles_per_packet: cycles as f64 * f64::from(plan.workers) / packets as f64,
+        million_packets_per_cpu_second: ran.map(|ran| packets as f64 / ran / 1e6),
         hugepages,
         drops: drops() - dropped,
     })
+}
+
+/// How long the workers' threads have had a CPU.
+fn time_on_cpu() -> Option<Duration> {
+    let mut sum = Duration::ZERO;
+    for task in std::fs::read_dir("/proc/self/task").ok()?.flatten().map(|t| t.path()) {
+        let is_worker = std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("worker-"));
+        if is_worker {
+            let text = std::fs::read_to_string(task.join("schedstat")).ok()?;
+            sum += Duration::from_nanos(text.split(' ').next()?.parse().ok()?);
+        }
+    }
+    Some(sum)
 }
 
 fn configuration(plan: &Bench, capture: &Path) -> anyhow::Result<String> {
