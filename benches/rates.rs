@@ -6,7 +6,7 @@
 //! given a CPU, so that other work on the machine does not count.
 //!
 //! ```text
-//! cargo bench --bench rates -- [--sessions N] [--json]
+//! cargo bench -p dataplane --bench rates -- [--sessions N] [--json]
 //! ```
 
 #![allow(missing_docs, reason = "a program")]
@@ -98,7 +98,7 @@ impl Flows {
         let frame = packet.data_mut();
         frame.copy_from_slice(&self.template);
         let host = (0x0a00_0100 + flow / FLOWS_PER_HOST).to_be_bytes();
-        let port = (10_000 + (flow % FLOWS_PER_HOST) as u16 * 7).to_be_bytes();
+        let port = port(flow).to_be_bytes();
         frame[26..30].copy_from_slice(&host);
         frame[34..36].copy_from_slice(&port);
         // The template's source was 0, and no UDP checksum is none to put right.
@@ -111,6 +111,12 @@ impl Flows {
         frame[40..42].fill(0);
         Some(packet)
     }
+}
+
+/// A host's ports lie all over the range, and another's elsewhere.
+fn port(flow: u32) -> u16 {
+    let (host, n) = (flow / FLOWS_PER_HOST, flow % FLOWS_PER_HOST);
+    1024 + ((host.wrapping_mul(7919) % 60_000 + n * 937) % 60_000) as u16
 }
 
 impl Io for Flows {
@@ -128,6 +134,9 @@ impl Io for Flows {
     }
     fn take_handed(&mut self, _: &mut Burst<Packet>) {}
     fn hand_over(&mut self, _: WorkerId, _: &mut Burst<Packet>) {}
+    fn cycles(&mut self) -> u64 {
+        0
+    }
     fn allocate(&mut self) -> Option<Packet> {
         None
     }

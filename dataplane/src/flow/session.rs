@@ -456,7 +456,9 @@ impl Sessions {
         let fits = |s: &Session| s.leg_direction() == Some(direction) && s.left(direction) == *key;
         let mut found = None;
         let second = self.index.find(self.hasher.key(key), |slot| {
-            self.slab.get(slot as usize).is_some_and(fits) && found.replace(SessionId(slot)).is_some()
+            // Both of a leg's own entries fit where their hashes look alike: that is no second leg.
+            let id = SessionId(slot);
+            self.slab.get(slot as usize).is_some_and(fits) && found.replace(id).is_some_and(|first| first != id)
         });
         if second.is_some() { None } else { found }
     }
@@ -692,6 +694,17 @@ mod tests {
             assert_eq!(t.find_left(&s.left(direction), direction), None);
         }
         assert!(t.is_empty());
+    }
+
+    #[test]
+    fn a_leg_is_found_by_what_left_it_even_where_its_two_hashes_look_alike() {
+        // In so small a table one leg in some hundreds has both entries in one bucket under one tag.
+        for seed in 0..2000 {
+            let mut t = Sessions::new(1, seed, Tick(0), false);
+            let id = t.open_leg(&leg(Direction::Out, 7, 8), Tick(0), 100).unwrap();
+            let left = t.get(id).unwrap().left(Direction::Out);
+            assert_eq!(t.find_left(&left, Direction::Out), Some(id), "seed {seed}");
+        }
     }
 
     #[test]
