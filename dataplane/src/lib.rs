@@ -11,7 +11,7 @@
 //! orders      what control asks of a worker that runs: dumps, flushes
 //! ```
 //!
-//! No DPDK unless the feature `dpdk` asks for the adapter; no `unsafe` but for a prefetch and a comparison of sixteen bytes.
+//! No DPDK unless the feature `dpdk` asks for the adapter; no `unsafe` but for a prefetch, a comparison of sixteen bytes and a hint for huge pages.
 
 #![deny(
     clippy::unwrap_used,
@@ -45,6 +45,7 @@ pub mod passthrough;
 pub mod policy;
 mod prefetch;
 mod simd;
+mod table;
 pub mod types;
 pub mod verdict;
 pub mod wire;

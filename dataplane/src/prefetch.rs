@@ -1,6 +1,6 @@
 //! Asking the CPU to fetch a cache line early.
 //!
-//! One of the crate's two uses of `unsafe` (with [`crate::simd`]): stable Rust offers the instruction through a raw pointer only. It earns its place:
+//! One of the crate's three uses of `unsafe` (with [`crate::simd`] and [`crate::table`]): stable Rust offers the instruction through a raw pointer only. It earns its place:
 //! a look-up in a large table misses twice, and with prefetch the misses of a burst overlap (`make bench` shows the
 //! difference at 1 Mi sessions).
 

@@ -1,6 +1,6 @@
 //! Comparing sixteen bytes at once.
 //!
-//! The crate's other use of `unsafe`, besides [`crate::prefetch`]: the compiler does not find these instructions by
+//! Besides [`crate::prefetch`] and [`crate::table`], the crate's use of `unsafe`: the compiler does not find these instructions by
 //! itself, and each look-up asks for them (the portable loop below becomes about a hundred instructions).
 
 /// Bit i is set where byte i of `bytes` equals `byte`.

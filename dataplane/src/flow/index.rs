@@ -14,7 +14,8 @@ use std::net::Ipv4Addr;
 const WAYS: usize = 12;
 /// Where the tag array's spare bytes hold the count of entries that passed over (little endian).
 const PASSED: usize = 12;
-/// Buckets an entry may lie from home. At 80 % fill no entry of 100 million random ones lay further than 12.
+/// Buckets an entry may lie from home. At 80 % fill, 13 in a
+/// million of 20 million random ones lay further than 15, and none further than 29.
 const MAX_PROBES: usize = 32;
 /// No slot.
 pub const NONE: u32 = u32::MAX;
@@ -62,7 +63,7 @@ impl Index {
     /// An index for `entries` at 80 % fill.
     #[must_use]
     pub fn new(entries: usize) -> Self {
-        Self { buckets: vec![Bucket::EMPTY; Self::bucket_count(entries)].into_boxed_slice(), len: 0 }
+        Self { buckets: crate::table::table(Bucket::EMPTY, Self::bucket_count(entries)), len: 0 }
     }
 
     /// Bytes that [`Index::new`] takes.

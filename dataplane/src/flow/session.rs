@@ -33,6 +33,18 @@ use std::net::Ipv4Addr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId(pub u32);
 
+impl SessionId {
+    /// No session.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// Whether it is none.
+    #[inline]
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.0 == Self::NONE.0
+    }
+}
+
 /// Bits of [`Session::flags`].
 pub mod flags {
     /// Opened from outside; only what the inside sends makes it hold its mapping.
@@ -375,7 +387,7 @@ impl Sessions {
     #[must_use]
     pub fn new(capacity: usize, seed: u64, now: Tick, by_address: bool) -> Self {
         Self {
-            slab: vec![Session::FREE; capacity].into_boxed_slice(),
+            slab: crate::table::table(Session::FREE, capacity),
             index: Index::new(capacity * Self::entries(by_address)),
             wheel: Wheel::new(now),
             hasher: Hasher::new(seed),
@@ -556,6 +568,16 @@ impl Sessions {
     /// A session that may be due, taken out of the wheel: close it or [`Sessions::look_again`].
     pub fn pop_due(&mut self, now: Tick) -> Option<SessionId> {
         self.wheel.pop(&mut self.slab, now).map(SessionId)
+    }
+
+    /// Fetches what ending a session touches: its buckets. The session itself is here, as it came out of the wheel.
+    #[inline]
+    pub fn fetch_buckets(&self, id: SessionId) {
+        if let Some(s) = self.get(id) {
+            for hash in self.hashes(s) {
+                self.index.prefetch(hash);
+            }
+        }
     }
 
     /// Have the session come up at `deadline`, wherever it was in the wheel.

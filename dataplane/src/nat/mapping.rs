@@ -113,7 +113,7 @@ impl Mappings {
     #[must_use]
     pub fn new(capacity: usize, seed: u64, hold_down: u32) -> Self {
         Self {
-            slab: vec![FREE; capacity].into_boxed_slice(),
+            slab: crate::table::table(FREE, capacity),
             index: Index::new(capacity * 2),
             hasher: Hasher::new(seed ^ 0x4d61_7070),
             fresh: 0,
@@ -171,6 +171,49 @@ impl Mappings {
         self.index
             .find(self.hasher.endpoint(OUTSIDE, proto, outside.0), |s| self.slab.get(s as usize).is_some_and(fits))
             .map(MappingId)
+    }
+
+    /// Fetches the bucket of an inside endpoint.
+    #[inline]
+    pub(super) fn fetch_inside(&self, proto: Proto, inside: Inside<Endpoint>) {
+        self.index.prefetch(self.hasher.endpoint(INSIDE, proto, inside.0));
+    }
+
+    /// Fetches the bucket of an outside endpoint.
+    #[inline]
+    pub(super) fn fetch_outside(&self, proto: Proto, outside: Outside<Endpoint>) {
+        self.index.prefetch(self.hasher.endpoint(OUTSIDE, proto, outside.0));
+    }
+
+    /// Fetches the mapping that the bucket of an inside endpoint leads to.
+    #[inline]
+    pub(super) fn fetch_record(&self, proto: Proto, inside: Inside<Endpoint>) {
+        self.fetch(MappingId(self.index.candidate(self.hasher.endpoint(INSIDE, proto, inside.0))));
+    }
+
+    /// Fetches a mapping.
+    #[inline]
+    pub(super) fn fetch(&self, id: MappingId) {
+        crate::prefetch::read(self.slab.get(id.0 as usize));
+    }
+
+    /// Mappings at rest whose time is over, oldest first, `N` of each queue at most: their buckets are fetched, and what
+    /// they hold is shown to `see`.
+    pub(super) fn fetch_due(&self, now: Tick, most: usize, mut see: impl FnMut(&Mapping)) {
+        for (queue, wait) in [(queue_of(Proto::TCP), 0), (queue_of(Proto::UDP), self.hold_down)] {
+            let mut at = self.resting.get(queue).map_or(NONE, |q| q.head);
+            for _ in 0..most {
+                let Some(m) = self.slab.get(at as usize) else { break };
+                if !now.reached(m.closed.after(wait)) {
+                    break;
+                }
+                crate::prefetch::read(self.slab.get(m.next as usize));
+                self.fetch_inside(m.proto, m.inside);
+                self.fetch_outside(m.proto, m.outside);
+                see(m);
+                at = m.next;
+            }
+        }
     }
 
     /// A mapping by number.

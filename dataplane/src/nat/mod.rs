@@ -4,6 +4,7 @@
 //! packet from an inside host use ([`Nat::outbound`]), and which one from outside ([`Nat::inbound`])? Both open one
 //! where policy allows, or say why not. Buffers, links and time-outs of packets are not its business.
 
+mod ahead;
 mod expiry;
 pub mod fragments;
 pub mod held_syn;

@@ -151,6 +151,14 @@ impl Ports {
         std::mem::swap(&mut self.addresses, &mut successor.ports.addresses);
     }
 
+    /// Fetches what knows whether a port is free.
+    #[inline]
+    pub(super) fn fetch(&self, address: u32, proto: Proto, port: u16) {
+        let Some(class) = class_of(proto) else { return };
+        let Some(&Some(place)) = self.place.get(usize::from(port / 512)) else { return };
+        crate::prefetch::read(self.blocks.get(self.base(address, class) + usize::from(place)));
+    }
+
     /// Takes a given port if it is free and ours.
     pub fn take(&mut self, address: u32, proto: Proto, port: u16) -> bool {
         let Some(class) = class_of(proto) else { return false };

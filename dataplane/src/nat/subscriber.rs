@@ -61,7 +61,7 @@ impl Subscribers {
     #[must_use]
     pub fn new(capacity: usize, seed: u64) -> Self {
         Self {
-            slab: vec![FREE; capacity].into_boxed_slice(),
+            slab: crate::table::table(FREE, capacity),
             index: Index::new(capacity),
             hasher: Hasher::new(seed ^ 0x5375_6273),
             fresh: 0,
@@ -94,6 +94,24 @@ impl Subscribers {
         self.index
             .find(self.hasher.addr(addr), |s| self.slab.get(s as usize).is_some_and(|s| s.addr == addr))
             .map(SubscriberId)
+    }
+
+    /// Fetches the bucket of an address.
+    #[inline]
+    pub(super) fn fetch_bucket(&self, addr: Ipv4Addr) {
+        self.index.prefetch(self.hasher.addr(addr));
+    }
+
+    /// Fetches the record that the bucket leads to.
+    #[inline]
+    pub(super) fn fetch_record(&self, addr: Ipv4Addr) {
+        self.fetch(SubscriberId(self.index.candidate(self.hasher.addr(addr))));
+    }
+
+    /// Fetches a record.
+    #[inline]
+    pub(super) fn fetch(&self, id: SubscriberId) {
+        crate::prefetch::read(self.slab.get(id.0 as usize));
     }
 
     /// The subscriber of an address, made if new; and whether it is.

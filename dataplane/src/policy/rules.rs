@@ -67,7 +67,8 @@ pub struct Rules {
     routes: Vec<(Net, PortId, Option<Ipv4Addr>)>,
     inside_nets: Vec<Net>,
     broadcasts: Vec<Ipv4Addr>,
-    own: HashMap<Ipv4Addr, PortId>,
+    /// Few: looked through in a row.
+    own: Vec<(Ipv4Addr, PortId)>,
     /// Sorted by first address: (first, last, number of the first).
     pool: Vec<(u32, u32, u32)>,
     pool_size: u32,
@@ -98,7 +99,7 @@ impl Rules {
             routes: Vec::new(),
             inside_nets: Vec::new(),
             broadcasts: Vec::new(),
-            own: HashMap::new(),
+            own: Vec::new(),
             pool: Vec::new(),
             pool_size: 0,
             pool_total: 0,
@@ -120,7 +121,7 @@ impl Rules {
         for (p, id) in self.policy.ports.iter().zip((0u8..).map(PortId)) {
             for &(addr, net) in &p.addresses {
                 self.routes.push((net, id, None));
-                self.own.insert(addr, id);
+                self.own.push((addr, id));
                 self.broadcasts.extend(net.broadcast());
                 self.broadcasts.extend(net.base());
                 if p.side == Side::Inside {
@@ -269,7 +270,7 @@ impl Rules {
     /// [`Local::Own`], and [`Rules::pool_number`] tells the number.
     #[must_use]
     pub fn local(&self, addr: Ipv4Addr) -> Option<Local> {
-        if let Some(&port) = self.own.get(&addr) {
+        if let Some(&(_, port)) = self.own.iter().find(|(own, _)| *own == addr) {
             return Some(Local::Own(port));
         }
         if let Some(&inside) = self.static_in.get(&addr) {

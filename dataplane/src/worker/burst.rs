@@ -57,7 +57,7 @@ impl Staged {
         found: Found::Bad(DropReason::NoRoute),
         port: PortId(0),
         direction: Direction::In,
-        guess: SessionId(u32::MAX),
+        guess: SessionId::NONE,
     };
 }
 
@@ -74,10 +74,15 @@ impl<I: Io> Worker<I> {
             let (Some(buf), Some(s)) = (bufs.get(i), staged.last_mut()) else { break };
             self.stage(buf, port, s);
         }
+        let mut new = 0;
         for s in &mut staged {
             if let Found::Plain(hash) = s.found {
                 s.guess = self.nat.sessions.prefetch_session(hash);
+                new += usize::from(s.guess.is_none() && s.direction == Direction::Out);
             }
+        }
+        if new > 0 {
+            self.fetch_for_new(&staged);
         }
         let mut translated = Translated::default();
         for (buf, s) in bufs.drain(..).zip(&staged) {
@@ -92,6 +97,23 @@ impl<I: Io> Worker<I> {
             }
         }
         translated.write(&self.counters);
+    }
+
+    /// What the flows that are not known yet will ask for, so that their misses overlap, too.
+    #[cold]
+    #[inline(never)]
+    fn fetch_for_new(&self, staged: &[Staged]) {
+        let new = || {
+            staged
+                .iter()
+                .filter(|s| matches!(s.found, Found::Plain(_)) && s.guess.is_none() && s.direction == Direction::Out)
+        };
+        for s in new() {
+            self.nat.fetch_new(&s.meta.key);
+        }
+        for s in new() {
+            self.nat.fetch_known(&s.meta.key);
+        }
     }
 
     /// Stage 3 for a packet that is no ordinary one.
