@@ -262,6 +262,9 @@ counters! {
     HandedOff = "handed_off",
     /// Packets received from other workers.
     HandedIn = "handed_in",
+    /// Turns in which a worker left its ports alone because another one had more to do than it could. What a NIC has no room
+    /// for meanwhile it counts as missed. Add workers, or see whether one is overloaded.
+    HeldBack = "held_back",
     /// Packets looked at to see whether a device that was told whom they belong to brought them there: one of 64 bursts.
     SteeringSampled = "steering_sampled",
     /// Of these, packets that came by another worker's queue, and were handed over. If they are many, compare

@@ -5,7 +5,7 @@
 //! made beforehand, as DPDK's are; `io::memory` would allocate.
 #![allow(unsafe_code, reason = "a global allocator cannot be had without")]
 
-use dataplane::io::{Buf, Burst, Io};
+use dataplane::io::{Buf, Burst, Crowding, Io};
 use dataplane::orders::{Change, Filter, Line, Order, Report, Row, Table};
 use dataplane::policy::{
     Filtering, Forward, FragmentLimits, Limits, Net, Policy, Port, Rules, Sizes, StaticNeighbour, Timeouts,
@@ -146,6 +146,10 @@ impl Io for Quiet {
     fn take_handed(&mut self, into: &mut Burst<Pooled>) {
         fill(&mut self.rings.borrow_mut()[self.me], into);
     }
+    fn crowding(&self, _: WorkerId) -> Crowding {
+        Crowding::Easy
+    }
+
     fn hand_over(&mut self, to: WorkerId, from: &mut Burst<Pooled>) {
         let ring = &mut self.rings.borrow_mut()[to.index()];
         let n = from.len().min(ring.capacity() - ring.len());

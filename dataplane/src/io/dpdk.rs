@@ -1,6 +1,6 @@
 //! Bursts over real ports: one worker's queues of each port, and its rings to the other workers.
 
-use super::{Buf, Burst, Io};
+use super::{Buf, Burst, Crowding, Io};
 use crate::types::{PortId, WorkerId};
 use dpdk::{Consumer, Mbuf, Mempool, Producer, RxQueue, TxQueue};
 
@@ -131,6 +131,14 @@ impl Io for Dpdk {
     #[inline]
     fn cycles(&mut self) -> u64 {
         dpdk::Clock::tsc()
+    }
+
+    #[inline]
+    fn crowding(&self, to: WorkerId) -> Crowding {
+        match self.peers.get(to.index()) {
+            Some(Some(ring)) => Crowding::of(ring.len(), ring.capacity()),
+            _ => Crowding::Easy,
+        }
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! Bursts over vectors: the same worker without any device. For tests, `replay` and the fuzzers.
 
-use super::{Buf, Burst, Io};
+use super::{Buf, Burst, Crowding, Io};
 use crate::types::{PortId, WorkerId};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -169,6 +169,11 @@ impl Io for Memory {
         let (now, step) = &mut self.clock;
         *now = now.wrapping_add(*step);
         *now
+    }
+
+    fn crowding(&self, to: WorkerId) -> Crowding {
+        let rings = self.rings.borrow();
+        rings.get(to.index()).map_or(Crowding::Easy, |q| Crowding::of(q.len(), self.ring_limit))
     }
 
     fn allocate(&mut self) -> Option<Frame> {

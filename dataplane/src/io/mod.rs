@@ -16,6 +16,35 @@ pub const BURST: usize = 64;
 /// Up to [`BURST`] packets.
 pub type Burst<B> = ArrayVec<B, BURST>;
 
+/// Packets that may wait in a ring before whoever fills it pauses.
+pub const WAITING: usize = 8 * BURST;
+
+/// How full a ring between workers is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crowding {
+    /// So few that their owner still finds them in a cache; a ring of less than [`WAITING`] is always that.
+    Easy,
+    /// More.
+    Half,
+    /// At least [`WAITING`]: more would only wait longer, and be found in no cache.
+    Full,
+}
+
+impl Crowding {
+    /// Of a ring with so many packets in it and so many places.
+    #[inline]
+    #[must_use]
+    pub const fn of(len: usize, capacity: usize) -> Self {
+        if len <= WAITING / 2 || capacity < WAITING {
+            Self::Easy
+        } else if len >= WAITING {
+            Self::Full
+        } else {
+            Self::Half
+        }
+    }
+}
+
 /// A packet buffer. It has one owner; dropping it gives its memory back.
 pub trait Buf: Sized {
     /// The frame. Contiguous: what arrives in several pieces is joined before.
@@ -57,6 +86,8 @@ pub trait Io {
     fn hand_over(&mut self, to: WorkerId, from: &mut Burst<Self::Buf>);
     /// A count of cycles at a constant rate, for measuring: only differences mean anything, and nothing is decided by it.
     fn cycles(&mut self) -> u64;
+    /// How full another worker's ring is.
+    fn crowding(&self, to: WorkerId) -> Crowding;
     /// An empty buffer.
     fn allocate(&mut self) -> Option<Self::Buf>;
 }

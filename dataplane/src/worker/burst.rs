@@ -65,6 +65,9 @@ impl<I: Io> Worker<I> {
     /// Handles a burst from `port`, or one that other workers handed over (its packets' tags say what is known).
     pub(super) fn burst(&mut self, bufs: &mut Burst<I::Buf>, port: Option<PortId>) {
         let mut staged: ArrayVec<Staged, BURST> = ArrayVec::new();
+        for buf in bufs.iter().take(2 * AHEAD) {
+            buf.prefetch_header();
+        }
         for i in 0..bufs.len() {
             if let Some(far) = bufs.get(i + 2 * AHEAD) {
                 far.prefetch_header();

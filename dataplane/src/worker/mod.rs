@@ -19,6 +19,7 @@ mod fragmenting;
 mod judge;
 mod lending;
 mod output;
+mod pressure;
 mod sampling;
 mod steer;
 pub mod tag;
@@ -42,9 +43,6 @@ use std::sync::Arc;
 use tag::{Tag, Why};
 use waiting::Waiting;
 
-/// Bursts taken from other workers in a turn, while they are full: others have worked on these packets already, so it is
-/// better to let a device's queue overflow than theirs.
-const HANDED_BURSTS: usize = 4;
 /// Neighbours looked at in a millisecond.
 const NEIGHBOURS_PER_TICK: usize = 64;
 /// Waiting packets whose next hop is looked at in a millisecond.
@@ -75,6 +73,9 @@ pub struct Worker<I: Io> {
     counters: Arc<Counters>,
     tx: Vec<Burst<I::Buf>>,
     hand: Vec<Burst<I::Buf>>,
+    pressure: pressure::Pressure,
+    /// Ports that gave something in the last turn.
+    busy_ports: usize,
     /// Whether any port's device is to be looked at by samples.
     samples: bool,
     /// Bursts received from ports, wrapping.
@@ -110,6 +111,8 @@ impl<I: Io> Worker<I> {
             arp_copies: answer::ARP_COPIES_PER_TICK,
             tx: p.ports.iter().map(|_| Burst::new()).collect(),
             hand: (0..rules.sharding.workers()).map(|_| Burst::new()).collect(),
+            pressure: pressure::Pressure::default(),
+            busy_ports: 0,
             samples: rules.sharding.workers() > 1 && p.steered.iter().any(crate::policy::Steered::any),
             bursts: 0,
             desk: Desk::new(Arc::default()),
@@ -165,7 +168,9 @@ impl<I: Io> Worker<I> {
         let mut work = 0;
         let mut burst = Burst::new();
         let mut turn = Turn::begin(self.io.cycles());
-        for _ in 0..HANDED_BURSTS {
+        // As much from peers as from ports: with less, rings would fill up; with more, this worker would receive less than its
+        // peers, get still more from them, and leave them without work.
+        for _ in 0..self.busy_ports.max(1) {
             self.io.take_handed(&mut burst);
             let taken = burst.len();
             if taken == 0 {
@@ -179,12 +184,14 @@ impl<I: Io> Worker<I> {
                 break;
             }
         }
-        let ports = self.rules.policy.ports.len();
+        self.busy_ports = 0;
+        let ports = if self.may_receive() { self.rules.policy.ports.len() } else { 0 };
         for port in (0u8..).map(crate::types::PortId).take(ports) {
             let too_long = self.io.receive(port, &mut burst);
             if burst.is_empty() && too_long == 0 {
                 continue;
             }
+            self.busy_ports += 1;
             work += burst.len() + too_long;
             turn.took(burst.len() + too_long, self.io.cycles());
             self.count_received(port, &burst, too_long);

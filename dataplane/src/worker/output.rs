@@ -130,6 +130,7 @@ impl<I: Io> Worker<I> {
             self.counters.drop_many(DropReason::HandoffFull, queue.len() as u64);
             queue.clear();
         }
+        self.note_crowding(to);
     }
 }
 
