@@ -1,7 +1,7 @@
 # `make run` and `make test` start from a fresh Debian 12 with a Rust toolchain: scripts/setup.sh installs the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench soak fuzz lab lab-down deb test-deb setup
+.PHONY: help run build test test-guest test-nic lint bench soak fuzz lab lab-down deb test-deb setup
 
 # A toolchain from rustup that the shell does not know of yet.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -29,6 +29,17 @@ lint: ## formatting, clippy and shellcheck; a warning is an error
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	shellcheck .ci/run scripts/*.sh
+
+test-guest: ## PPTP, L2TP, L2TPv3 and WireGuard of a real kernel, in a virtual machine (no root; 20 minutes without KVM)
+	scripts/setup.sh guest
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(CURDIR)/scripts/guest.sh run" \
+		cargo test --package underpass --test guest -- --ignored --nocapture --test-threads=1
+
+test-nic: ## RSS by key on a NIC that QEMU emulates, in a virtual machine (no root)
+	scripts/setup.sh guest
+	GUEST_NICS=1 GUEST_CPUS=3 \
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(CURDIR)/scripts/guest.sh run" \
+		cargo test --package underpass --test nic -- --ignored --nocapture --test-threads=1
 
 bench: build ## packets per second, against dpdk-testpmd in the same run
 	scripts/setup.sh bench

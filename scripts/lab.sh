@@ -24,7 +24,7 @@ lab=${UNDERPASS_LAB:-up}
 inside=$lab-in box=$lab-box outside=$lab-out
 directory=${TMPDIR:-/tmp}/underpass-lab
 [ "$lab" = up ] || directory=$directory-$lab
-ready_within=30 # seconds
+ready_within=$((30 * ${UNDERPASS_SLOWNESS:-1})) # seconds
 
 die() {
     printf 'lab: %s\n' "$@" >&2

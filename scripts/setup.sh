@@ -3,7 +3,7 @@
 # benchmarks.
 # A machine that has everything is left alone: no package manager, no network, no root.
 #
-#   scripts/setup.sh [test] [lint] [bench] [deb] [test-deb]
+#   scripts/setup.sh [test] [lint] [bench] [deb] [test-deb] [guest]
 set -euo pipefail
 
 # Where tools are that an ordinary user's PATH does not show, and a toolchain that the shell does not know of yet.
@@ -25,8 +25,9 @@ for extra in "$@"; do
         lint) packages+=(shellcheck) components+=(fmt clippy) ;;
         deb) packages+=(dpkg-dev liblzma-dev) crates+=(cargo-deb) ;;
         test-deb) packages+=(mmdebstrap debian-archive-keyring systemd-container procps) ;;
+        guest) packages+=(qemu-system-x86 mmdebstrap debian-archive-keyring genext2fs e2fsprogs iproute2 procps) ;;
         bench) packages+=(dpdk-dev iproute2 nftables ethtool) ;;
-        *) echo "usage: scripts/setup.sh [test] [lint] [bench] [deb] [test-deb]" >&2; exit 2 ;;
+        *) echo "usage: scripts/setup.sh [test] [lint] [bench] [deb] [test-deb] [guest]" >&2; exit 2 ;;
     esac
 done
 
@@ -56,6 +57,8 @@ provided() {
         liblzma-dev) pkg-config --exists liblzma || command -v cargo-deb ;;
         debian-archive-keyring) [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ;;
         dpdk-dev) command -v dpdk-testpmd ;;
+        qemu-system-x86) command -v qemu-system-x86_64 ;;
+        e2fsprogs) command -v resize2fs ;;
         nftables) command -v nft ;;
         wireguard-tools) command -v wg ;;
         strongswan-swanctl) command -v swanctl ;;

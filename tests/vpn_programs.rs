@@ -3,172 +3,21 @@
 //! router has one outside address, so that one of the two must get another port (RFC 4787 REQ-1, RFC 3948 for ESP).
 //!
 //! What is said through a tunnel is checked by hash both ways, and by the address that the far end sees: the tunnel's.
-//! Each test has a lab of its own. Keys are made for the run. Not here: native ESP, GRE and PPTP, which want a kernel
-//! that has them, and WireGuard's rekeying, which comes after two minutes.
+//! Each test has a lab of its own. Keys are made for the run. Not in these: native ESP, and what wants
+//! a kernel that has it (tests/guest: PPTP, L2TP), and WireGuard's rekeying, which comes after two minutes.
 
 mod common;
 
-use common::host::{Host, last_words, until};
-use common::lab::{Claim, Lab, config, ensure, installed, text, told};
-use common::{Account, skipped};
+use common::host::{Host, until};
+use common::lab::{Claim, ensure, installed, text};
+use common::vpn::{Vpn, say};
 use std::fs;
-use std::io::Read;
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
-
-/// Bytes of a talk's short rounds, each way.
-const SHORT: usize = 128_000;
-
-/// And of its long ones.
-const LONG: usize = 2_000_000;
-
-/// Names the caller; then answers each round of bytes with their hash, and with as many of its own and their hash.
-const SERVER: &str = r#"
-import hashlib, os, socket, sys, threading
-def whole(c, n):
-    data = bytearray()
-    while len(data) < n:
-        more = c.recv(n - len(data))
-        if not more:
-            return None
-        data += more
-    return bytes(data)
-def talk(c, peer):
-    with c:
-        c.settimeout(20)
-        c.sendall(socket.inet_aton(peer[0]))
-        while head := whole(c, 4):
-            data = whole(c, int.from_bytes(head, "big"))
-            back = os.urandom(len(data))
-            c.sendall(hashlib.sha256(data).digest() + hashlib.sha256(back).digest() + back)
-s = socket.create_server(("0.0.0.0", 7000), backlog=16)
-while True:
-    threading.Thread(target=talk, args=s.accept(), daemon=True).start()
-"#;
-
-/// Rounds of so many bytes over one connection: two, or, where the input does not end, until it does and two more.
-const CLIENT: &str = r#"
-import hashlib, os, select, socket, sys, time
-server, network, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
-c = socket.create_connection((server, 7000), 15)
-c.settimeout(15)
-def whole(n):
-    data = bytearray()
-    while len(data) < n:
-        more = c.recv(n - len(data))
-        assert more, "closed early"
-        data += more
-    return bytes(data)
-def round():
-    data = os.urandom(size)
-    c.sendall(size.to_bytes(4, "big") + data)
-    assert whole(32) == hashlib.sha256(data).digest(), "other bytes arrived there"
-    digest = whole(32)
-    assert hashlib.sha256(whole(size)).digest() == digest, "other bytes arrived here"
-seen = socket.inet_ntoa(whole(4))
-assert seen == c.getsockname()[0] and seen.startswith(network), f"not through the tunnel: seen as {seen}"
-print("talking", flush=True)
-while not select.select([sys.stdin], [], [], 0.02)[0]:
-    round()
-round()
-round()
-"#;
-
-/// A lab with two clients and a server. Dropped in the order of its fields.
-struct Vpn {
-    server: Host,
-    clients: [Host; 2],
-    lab: Lab,
-    /// Where the tunnels begin, as `10.8.0.`: the server is `.1` there.
-    network: &'static str,
-    last: Instant,
-}
-
-impl Vpn {
-    /// `None`, said by name, where that is not possible.
-    fn up(test: &str, programs: &[&str], network: &'static str) -> Option<Self> {
-        if let Err(why) = installed(programs).and_then(|()| tun()) {
-            skipped(test, &why);
-            return None;
-        }
-        let lab = Lab::up(test, &config(&[("203.0.113.2-203.0.113.3", "203.0.113.2")]))?;
-        let mut server = Host::outside(&lab, "server").unwrap();
-        server.start("talk", &["python3", "-c", SERVER]);
-        let client = |n| Host::inside(&lab, &format!("client{n}"), &format!("192.168.1.1{n}")).unwrap();
-        let clients = [client(1), client(2)];
-        Some(Self { server, clients, lab, network, last: Instant::now() })
-    }
-
-    /// Tries it, ends the router and looks at its account.
-    fn prove(mut self, proof: fn(&mut Self) -> Claim) {
-        let outcome = proof(&mut self);
-        let said = self.lab.stop_router();
-        if let Err(why) = outcome {
-            panic!("{why}\n{}{said}", last_words(self.lab.scratch.path(), 25));
-        }
-        let account = Account::of(&said);
-        assert!(account.count("translated_out") > 1000 && account.count("translated_in") > 1000, "{account:?}");
-        assert_eq!(account.count("ip_checksum"), 0, "{account:?}");
-    }
-
-    /// Says what has been seen so far.
-    fn seen(&mut self, what: &str) {
-        println!("  {what} ({:.1} s)", self.last.elapsed().as_secs_f32());
-        self.last = Instant::now();
-    }
-
-    fn secret(&self, name: &str, content: &str) -> String {
-        self.lab.scratch.file(name, content).to_str().unwrap().to_owned()
-    }
-
-    /// Begins to exchange bytes through a client's tunnel, and goes on as long as `input` does.
-    fn talk(&self, client: usize, size: usize, input: Stdio) -> Child {
-        let server = format!("{}1", self.network);
-        let mut c = self.clients[client].command(&["python3", "-c", CLIENT, &server, self.network, &size.to_string()]);
-        c.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    }
-
-    /// Some MB through both tunnels at once, both ways.
-    fn both_talk(&self) -> Claim {
-        all([0, 1].map(|n| self.talk(n, LONG, Stdio::null())).map(done))
-    }
-
-    /// Something happens while these clients talk, each over one connection, which must last through it.
-    fn while_talking(&mut self, clients: &[usize], happens: impl FnOnce(&mut Self) -> Claim) -> Claim {
-        let mut talks: Vec<_> = clients.iter().map(|n| self.talk(*n, SHORT, Stdio::piped())).collect();
-        for talk in &mut talks {
-            // "talking": before that, an event would only delay the beginning.
-            let _ = talk.stdout.as_mut().unwrap().read(&mut [0; 8]);
-        }
-        let happened = happens(self);
-        for talk in &mut talks {
-            drop(talk.stdin.take());
-        }
-        all(talks.into_iter().map(done).chain([happened]))
-    }
-}
-
-/// All claims, with all that is wrong.
-fn all(claims: impl IntoIterator<Item = Claim>) -> Claim {
-    let wrong: Vec<_> = claims.into_iter().filter_map(Result::err).collect();
-    ensure(wrong.is_empty(), || wrong.join("\n"))
-}
-
-fn done(talk: Child) -> Claim {
-    let o = talk.wait_with_output().unwrap();
-    ensure(o.status.success(), || format!("a tunnel does not carry: {}", told(&o)))
-}
+use std::process::Command;
 
 /// Whether tunnels can be made here.
 fn tun() -> Claim {
     let opened = fs::File::options().read(true).write(true).open("/dev/net/tun");
     opened.map(|_| ()).map_err(|e| format!("no /dev/net/tun: {e}"))
-}
-
-/// What a command on this machine says that must succeed.
-fn say(command: &mut Command) -> Result<String, String> {
-    let o = command.stdin(Stdio::null()).output().map_err(|e| e.to_string())?;
-    if o.status.success() { Ok(text(&o.stdout).trim().to_owned()) } else { Err(told(&o)) }
 }
 
 // OpenVPN
@@ -241,9 +90,9 @@ fn start_openvpn(vpn: &mut Vpn, way: &Way) -> Result<[String; 2], String> {
     for client in &vpn.clients {
         client.logs("openvpn", CONNECTED, 1)?;
     }
-    vpn.seen("two clients are connected");
+    vpn.seen("two clients are connected")?;
     vpn.both_talk()?;
-    vpn.seen("both tunnels carry at once");
+    vpn.seen("both tunnels carry at once")?;
     Ok(files)
 }
 
@@ -255,8 +104,7 @@ fn openvpn_starts_again(vpn: &mut Vpn, way: &Way, files: &[String; 2]) -> Claim 
     })?;
     ensure(vpn.clients[1].logged("openvpn", CONNECTED) == 1, || "the other client connected again".into())?;
     vpn.both_talk()?;
-    vpn.seen("one starts again, the other is not disturbed");
-    Ok(())
+    vpn.seen("one starts again, the other is not disturbed")
 }
 
 fn openvpn_over_udp(vpn: &mut Vpn) -> Claim {
@@ -266,7 +114,7 @@ fn openvpn_over_udp(vpn: &mut Vpn) -> Claim {
         let before = vpn.clients.each_ref().map(|c| c.logged("openvpn", handshake));
         vpn.clients.iter().zip(before).try_for_each(|(c, n)| c.logs("openvpn", handshake, n + 1))
     })?;
-    vpn.seen("keys are renewed while both carry");
+    vpn.seen("keys are renewed while both carry")?;
     openvpn_starts_again(vpn, &OVER_UDP, &files)
 }
 
@@ -317,7 +165,7 @@ fn wireguard(vpn: &mut Vpn) -> Claim {
     vpn.both_talk()?;
     let before = wireguard_ports(vpn, &keys)?;
     ensure(before[0] != before[1], || format!("two clients at {before:?}"))?;
-    vpn.seen("both tunnels carry at once");
+    vpn.seen("both tunnels carry at once")?;
 
     vpn.while_talking(&[0, 1], |vpn| {
         vpn.clients[0].say(&["wg", "set", "wg0", "listen-port", "51999"])?;
@@ -325,15 +173,14 @@ fn wireguard(vpn: &mut Vpn) -> Claim {
     })?;
     let after = wireguard_ports(vpn, &keys)?;
     ensure(after[0] != before[0] && after[1] == before[1], || format!("{before:?} became {after:?}"))?;
-    vpn.seen("one moves to another port, and both carry all the while");
+    vpn.seen("one moves to another port, and both carry all the while")?;
 
     vpn.while_talking(&[1], |vpn| {
         vpn.clients[0].stop("wireguard-go")?;
         start_wireguard(&mut vpn.clients[0], network, 2, &files[0])
     })?;
     vpn.both_talk()?;
-    vpn.seen("one starts again, the other is not disturbed");
-    Ok(())
+    vpn.seen("one starts again, the other is not disturbed")
 }
 
 /// Where the server sees the two clients.
@@ -393,7 +240,7 @@ fn ipsec(vpn: &mut Vpn) -> Claim {
         start_charon(&mut vpn.clients[n], &environment, &file)?;
         vpn.clients[n].say(&[SWANCTL, "--initiate", "--child", "net"])?;
     }
-    vpn.seen("two clients are connected");
+    vpn.seen("two clients are connected")?;
     vpn.both_talk()?;
     for (client, address) in vpn.clients.iter().zip(["192.168.1.11", "192.168.1.12"]) {
         // From the same ports, and ESP in UDP.
@@ -408,26 +255,25 @@ fn ipsec(vpn: &mut Vpn) -> Claim {
     ports.sort_unstable();
     ports.dedup();
     ensure(ports.len() == 2, || format!("two clients at {ports:?}: {said}"))?;
-    vpn.seen("both tunnels carry at once");
+    vpn.seen("both tunnels carry at once")?;
 
     vpn.while_talking(&[0, 1], |vpn| {
         vpn.clients[0].say(&[SWANCTL, "--rekey", "--child", "net"])?;
         vpn.clients[0].logs("charon", "CHILD_SA net{2} established", 1)
     })?;
-    vpn.seen("the keys of ESP are renewed while both carry");
+    vpn.seen("the keys of ESP are renewed while both carry")?;
     vpn.while_talking(&[0, 1], |vpn| {
         vpn.clients[0].say(&[SWANCTL, "--rekey", "--ike", "road"])?;
         vpn.clients[0].logs("charon", "IKE_SA road[2] rekeyed", 1)
     })?;
-    vpn.seen("the keys of IKE are renewed while both carry");
+    vpn.seen("the keys of IKE are renewed while both carry")?;
 
     vpn.while_talking(&[1], |vpn| {
         vpn.clients[0].say(&[SWANCTL, "--terminate", "--ike", "road"])?;
         vpn.clients[0].say(&[SWANCTL, "--initiate", "--child", "net"]).map(|_| ())
     })?;
     vpn.both_talk()?;
-    vpn.seen("one connects again, the other is not disturbed");
-    Ok(())
+    vpn.seen("one connects again, the other is not disturbed")
 }
 
 /// Starts strongSwan on a host with these connections. By copies: where Debian has AppArmor, it keeps the programs at
@@ -447,27 +293,37 @@ fn start_charon(host: &mut Host, environment: &str, file: &str) -> Claim {
 #[test]
 fn openvpn_over_udp_lasts_through_rekeying_and_reconnecting() {
     let test = "openvpn_over_udp_lasts_through_rekeying_and_reconnecting";
-    let Some(vpn) = Vpn::up(test, &["openvpn", "openssl"], "10.8.0.") else { return };
+    let Some(vpn) = Vpn::up(test, installed(&["openvpn", "openssl"]).and_then(|()| tun()), "10.8.0.", &[]) else {
+        return;
+    };
     vpn.prove(openvpn_over_udp);
 }
 
 #[test]
 fn openvpn_over_tcp_lasts_through_reconnecting() {
     let test = "openvpn_over_tcp_lasts_through_reconnecting";
-    let Some(vpn) = Vpn::up(test, &["openvpn", "openssl"], "10.8.1.") else { return };
+    let Some(vpn) = Vpn::up(test, installed(&["openvpn", "openssl"]).and_then(|()| tun()), "10.8.1.", &[]) else {
+        return;
+    };
     vpn.prove(openvpn_over_tcp);
 }
 
 #[test]
 fn wireguard_from_one_port_lasts_through_roaming_and_reconnecting() {
     let test = "wireguard_from_one_port_lasts_through_roaming_and_reconnecting";
-    let Some(vpn) = Vpn::up(test, &["wireguard-go", "wg"], "10.8.2.") else { return };
+    let Some(vpn) = Vpn::up(test, installed(&["wireguard-go", "wg"]).and_then(|()| tun()), "10.8.2.", &[]) else {
+        return;
+    };
     vpn.prove(wireguard);
 }
 
 #[test]
 fn esp_in_udp_from_one_port_lasts_through_rekeying_and_reconnecting() {
     let test = "esp_in_udp_from_one_port_lasts_through_rekeying_and_reconnecting";
-    let Some(vpn) = Vpn::up(test, &["charon-systemd", "swanctl", "openssl"], "10.8.3.") else { return };
+    let Some(vpn) =
+        Vpn::up(test, installed(&["charon-systemd", "swanctl", "openssl"]).and_then(|()| tun()), "10.8.3.", &[])
+    else {
+        return;
+    };
     vpn.prove(ipsec);
 }

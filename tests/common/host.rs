@@ -5,6 +5,7 @@
 //! ends all else there; its network has no name and goes with the last process. Nothing is left to clean up.
 
 use super::lab::{Claim, Lab, text, told};
+use super::slowness;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -70,10 +71,10 @@ impl Host {
         if line == "ready\n" && !host.first.is_empty() { Ok(host) } else { Err(format!("no host {name}: {line}")) }
     }
 
-    /// A command on this host, for 30 seconds at most.
+    /// A command on this host, for 30 seconds at most, or longer where all is slower.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut c = self.enter();
-        c.args(["timeout", "30"]).args(args);
+        c.args(["timeout", &(30 * slowness()).to_string()]).args(args);
         c
     }
 
@@ -141,10 +142,11 @@ impl Drop for Host {
 
 /// Waits for something that takes a moment.
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) -> Claim {
-    let deadline = Instant::now() + MOMENT;
+    let moment = MOMENT * slowness();
+    let deadline = Instant::now() + moment;
     while !holds() {
         if Instant::now() > deadline {
-            return Err(format!("within {} s not seen: {what}", MOMENT.as_secs()));
+            return Err(format!("within {} s not seen: {what}", moment.as_secs()));
         }
         sleep(Duration::from_millis(50));
     }

@@ -2,7 +2,7 @@
 //!
 //! Where namespaces are not permitted, or a program is missing, a test says so by name and passes.
 
-use super::{Account, PATIENCE, Scratch, UNDERPASS, is_root, skipped};
+use super::{Account, PATIENCE, Scratch, UNDERPASS, is_root, skipped, slowness};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,10 +53,11 @@ impl Lab {
         Command::new(script).args(args).env("UNDERPASS_LAB", &self.name).stdin(Stdio::null()).output().unwrap()
     }
 
-    /// A command in the namespace `in`, `box` or `out`, for 30 seconds at most.
+    /// A command in the namespace `in`, `box` or `out`, for 30 seconds at most, or longer where all is slower.
     pub(crate) fn command(&self, place: &str, args: &[&str]) -> Command {
         let mut c = Command::new("ip");
-        c.args(["netns", "exec", &format!("{}-{place}", self.name), "timeout", "30"]).args(args).stdin(Stdio::null());
+        let (place, limit) = (format!("{}-{place}", self.name), (30 * slowness()).to_string());
+        c.args(["netns", "exec", &place, "timeout", &limit]).args(args).stdin(Stdio::null());
         c
     }
 

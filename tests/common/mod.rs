@@ -4,6 +4,7 @@
 pub(crate) mod control;
 pub(crate) mod host;
 pub(crate) mod lab;
+pub(crate) mod vpn;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -19,6 +20,11 @@ pub(crate) const UNDERPASS: &str = env!("CARGO_BIN_EXE_underpass");
 
 /// Nothing that should happen takes so long, even on a machine that is busy with other things.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many times as long a program may take here: more than once in a machine that QEMU translates.
+pub(crate) fn slowness() -> u32 {
+    std::env::var("UNDERPASS_SLOWNESS").map_or(1, |s| s.parse().expect("UNDERPASS_SLOWNESS is a number"))
+}
 
 /// Frames with their times in nanoseconds since 1970.
 pub(crate) type Frames = Vec<(u64, Vec<u8>)>;
