@@ -154,7 +154,8 @@ drop_reasons! {
     ProtocolTaken = "protocol_taken",
     /// ESP whose owner is not clear yet, and too much of it waits already.
     EspWaitFull = "esp_wait_full",
-    /// With `esp_pairing = "strict"`: another inside host is setting up IPsec with the same gateway. IKE resends.
+    /// With `esp_pairing = "strict"`: another inside host is setting up IPsec with the same gateway, and it waited for 3 s.
+    /// IKE resends.
     IpsecWaits = "ipsec_waits",
     /// A PPTP control segment that came too early or too late to be translated; TCP resends it.
     PptpOutOfOrder = "pptp_out_of_order",
@@ -346,8 +347,8 @@ counters! {
     /// PPTP servers that answered "a channel exists already": they allow one client address one connection, and several
     /// of your clients share theirs.
     PptpChannelExists = "pptp_channel_exists",
-    /// Inbound SPIs given to one of several inside hosts that waited, by order. A wrong one is noticed only while its host
-    /// stays silent. If tunnels do not come up, use NAT-T or `esp_pairing = "strict"`.
+    /// Inbound SPIs given to one of several inside hosts that waited, by order. A wrong one moves to its host when that host
+    /// asks and it answers. If tunnels do not come up, use NAT-T or `esp_pairing = "strict"`.
     EspAmbiguous = "esp_ambiguous",
     /// Inbound SPIs that were given to the wrong inside host, and then to the right one.
     EspRebound = "esp_rebound",

@@ -26,12 +26,6 @@ pub(super) struct Rivals {
 }
 
 impl Rivals {
-    /// Whether nobody waits there.
-    pub(super) fn is_free(&self, place: Place, now: Duration) -> bool {
-        let waits = |r: &Rival| now.saturating_sub(r.since) < FORGOTTEN;
-        !self.open.get(&place).is_some_and(|rivals| rivals.iter().any(waits))
-    }
-
     /// One begins to wait. Whoever else does is its rival, and it theirs.
     pub(super) fn enter(&mut self, place: Place, who: Who, now: Duration) {
         let rivals = self.open.entry(place).or_default();
@@ -66,12 +60,13 @@ mod tests {
         let there = (here.0, Ipv4Addr::new(203, 0, 113, 3));
         rivals.enter(here, (1, 0), now);
         rivals.enter(there, (2, 0), now);
-        assert!(!rivals.is_contested(here, (1, 0)) && !rivals.is_free(here, now));
+        assert!(!rivals.is_contested(here, (1, 0)));
         rivals.enter(here, (1, 1), now);
         rivals.leave(here, (1, 1));
         assert!(rivals.is_contested(here, (1, 0)) && !rivals.is_contested(there, (2, 0)));
         rivals.leave(here, (1, 0));
-        assert!(rivals.is_free(here, now) && !rivals.is_contested(here, (1, 0)));
-        assert!(rivals.is_free(there, now + FORGOTTEN), "who fell silent holds nobody up");
+        assert!(!rivals.is_contested(here, (1, 0)));
+        rivals.enter(there, (3, 0), now + FORGOTTEN);
+        assert!(!rivals.is_contested(there, (3, 0)), "who fell silent is nobody's rival");
     }
 }

@@ -36,8 +36,6 @@ pub(super) struct World {
     pub(super) resent: u64,
     /// Who waits for a gateway's first ESP packet.
     pub(super) rivals: Rivals,
-    /// Clients may set up ESP with a gateway in the same moment.
-    pub(super) hasty: bool,
     /// ESP packets that came to another client than theirs, where nothing told the router whose they are.
     pub(super) misled: u64,
     /// Packets that a client of such a gateway sent again.
@@ -62,7 +60,6 @@ impl World {
             retransmitted: 0,
             resent: 0,
             rivals: Rivals::default(),
-            hasty: false,
             misled: 0,
             retold: 0,
             calls: HashMap::new(),

@@ -6,6 +6,7 @@ use super::ports::Wish;
 use super::subscriber::SubscriberId;
 use crate::flow::session::{NewSession, Session, SessionId, flags};
 use crate::packet::{Class, Meta};
+use crate::passthrough::Came;
 use crate::passthrough::service::{IKE, Service};
 use crate::types::{Direction, Endpoint, Inside, Key, Outside, PortId, Proto, Tick};
 use crate::verdict::DropReason;
@@ -14,21 +15,14 @@ use crate::wire::tcp::flags::{ACK, RST, SYN};
 
 impl Nat {
     /// The session that a packet from inside host `meta.key.src` uses, opened if there is none. The caller has judged
-    /// the addresses and found a route. `hairpin`: the destination is an outside address of ours.
+    /// the addresses and found a route. `came.hairpin`: the destination is an outside address of ours.
     ///
     /// # Errors
     /// Why there is none and none may be.
-    pub fn outbound(
-        &mut self,
-        meta: &Meta,
-        ingress: PortId,
-        hairpin: bool,
-        now: Tick,
-    ) -> Result<SessionId, DropReason> {
+    pub fn outbound(&mut self, meta: &Meta, ingress: PortId, came: Came, now: Tick) -> Result<SessionId, DropReason> {
         if let Some(id) = self.sessions.find(&meta.key, Direction::Out) {
             if self.sessions.get(id).is_some_and(Session::is_tunnels) {
-                self.leg_sent(id, now);
-                return Ok(id);
+                return self.leg_sent(id, came, now).map(|()| id);
             }
             // Turning a stranger away is no use of the mapping [RFC 7857 §7.1].
             if meta.class != Class::Tcp || meta.tcp_flags & RST == 0 {
@@ -36,21 +30,15 @@ impl Nat {
             }
             return Ok(id);
         }
-        self.open_outbound(meta, ingress, hairpin, now)
+        self.open_outbound(meta, ingress, came, now)
     }
 
     #[cold]
     #[inline(never)]
-    fn open_outbound(
-        &mut self,
-        meta: &Meta,
-        ingress: PortId,
-        hairpin: bool,
-        now: Tick,
-    ) -> Result<SessionId, DropReason> {
+    fn open_outbound(&mut self, meta: &Meta, ingress: PortId, came: Came, now: Tick) -> Result<SessionId, DropReason> {
         may_open(meta)?;
         if meta.is_tunnel() {
-            return self.tunnel_out(meta, hairpin, now);
+            return self.tunnel_out(meta, came, now);
         }
         let proto = meta.key.proto;
         if let Some(off) = Service::refused(&self.rules.policy.passthrough, &meta.key, Direction::Out) {
@@ -58,12 +46,12 @@ impl Nat {
         }
         if proto == Proto::UDP
             && meta.key.ident == Key::ports(IKE, IKE)
-            && let Some(kept) = self.ike_out(meta, hairpin, now)
+            && let Some(kept) = self.ike_out(meta, came.hairpin, now)
         {
             return kept;
         }
         let inside = Inside(meta.key.from());
-        let hairpin = if hairpin { flags::HAIRPIN } else { 0 };
+        let hairpin = if came.hairpin { flags::HAIRPIN } else { 0 };
         let new = NewSession {
             proto,
             inside,

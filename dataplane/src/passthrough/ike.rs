@@ -10,12 +10,12 @@
 //! send teaches; what comes from outside may only add to what is known, so that a forger cannot push it out.
 
 use super::inspect;
+use super::legs::Came;
 use super::tunnel::{Exchange, Kind, State, Tunnel, TunnelId};
 use crate::flow::session::{Session, SessionId};
 use crate::flow::tcp;
 use crate::nat::Nat;
 use crate::packet::Meta;
-use crate::policy::Pairing;
 use crate::types::{Direction, Endpoint, Inside, Key, Proto, Tick};
 use crate::verdict::{DropReason, Event};
 use crate::wire::ike::Ike;
@@ -28,13 +28,26 @@ impl Nat {
     /// Shows an IKE message of a known session, before it goes on.
     ///
     /// # Errors
-    /// With strict pairing, that another inside host is at it.
-    pub(crate) fn inspect_ike(&mut self, s: &Session, by: Direction, ike: &Ike, now: Tick) -> Result<(), DropReason> {
-        if !ike.makes_child() {
-            return Ok(());
-        }
+    /// [`DropReason::IpsecWaits`]: another inside host is at it.
+    pub(crate) fn inspect_ike(
+        &mut self,
+        s: &Session,
+        by: Direction,
+        ike: &Ike,
+        came: Came,
+        now: Tick,
+    ) -> Result<(), DropReason> {
         let Ok(outside) = self.tunnel_address(Proto::ESP, s.inside) else { return Ok(()) };
         let known = self.vpn.tunnels.find(Kind::Esp, s.inside, outside, s.remote);
+        if !ike.makes_child() {
+            // What follows an exchange, before any data.
+            if let Some(id) = known.filter(|_| by == Direction::Out && ike.major == 2)
+                && self.vpn.tunnels.get(id).is_some_and(|t| t.evidence > 0 && t.halves == 0)
+            {
+                self.shorten_gate(id, now);
+            }
+            return Ok(());
+        }
         let message = Exchange { initiator: ike.initiator, message: ike.message_id, kind: ike.exchange, step: 1 };
         let same = |e: &Exchange| e.step > 0 && Exchange { step: 1, ..*e } == message;
         // Who began it: version 2 marks responses; in version 1, whose exchange is known by its identifier, or this is the
@@ -48,15 +61,18 @@ impl Nat {
         };
         let before = exchanges.get(begun_by).filter(|e| same(e)).map_or(0, |e| e.step);
         let begins = before == 0 && begun_by == side;
-        if begins {
-            self.pass_gate(known, outside, s.remote, now)?;
+        // What the inside host says first in it: a request, or what it says to the gateway's.
+        let first_word = by == Direction::Out && (begins || (before == 1 && begun_by != side));
+        if first_word {
+            self.pass_gate(Proto::ESP, known, (outside, s.remote), came, now)?;
         }
         // No room for the record means no evidence, and no more.
         let Ok(id) = self.tunnel(Kind::Esp, (s.inside, outside, s.remote), by, now) else { return Ok(()) };
-        let (strict, gate) = {
-            let p = &self.rules.policy.passthrough;
-            (p.pairing == Pairing::Strict, p.gate)
-        };
+        let gate = self.rules.policy.passthrough.gate;
+        // What comes from outside keeps nobody waiting: it may be forged.
+        if first_word {
+            self.take_gate(id, now);
+        }
         let Some(t) = self.vpn.tunnels.get_mut(id) else { return Ok(()) };
         // Version 2 has a request and a response; Quick Mode three messages, each by the other side than the one before.
         let last = if ike.major == 2 { 2 } else { 3 };
@@ -67,6 +83,7 @@ impl Nat {
             unchanged => unchanged,
         };
         let ended = before < last && step == last;
+        let took = (before == 1 && step == 2 && begun_by != side && by == Direction::In).then_some(t.exchange_at);
         if let Some(e) = t.exchanges.get_mut(begun_by).filter(|_| step > 0) {
             // Of several rounds of authentication only the last one makes a child [RFC 7296 §2.16].
             let again = begins && e.step == last && (e.kind, e.initiator) == (message.kind, message.initiator);
@@ -83,9 +100,13 @@ impl Nat {
             t.evidence_at = now;
             self.vpn.tunnels.place(id, true);
         }
-        // What comes from outside keeps nobody waiting: it may be forged.
-        if strict && begins && by == Direction::Out {
-            self.take_gate(id, now);
+        if ended {
+            self.prolong_gate(id, now);
+        }
+        if let Some(since) = took
+            && let Some(g) = self.vpn.tunnels.gateway_of(id)
+        {
+            g.turn.took(now.since(since));
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Packets of a VPN's ordinary TCP or UDP sessions, looked into before they go on; and those that no session is known
 //! for, but that the payload explains.
 
+use super::legs::Came;
 use super::service::Service;
 use crate::flow::session::{Session, SessionId, flags};
 use crate::flow::tcp;
@@ -19,7 +20,8 @@ impl Nat {
     /// this segment.
     ///
     /// # Errors
-    /// Why it must not pass.
+    /// Why it must not pass, or not yet ([`DropReason::IpsecWaits`]).
+    #[allow(clippy::too_many_arguments, reason = "what is known of a packet")]
     pub(crate) fn inspect(
         &mut self,
         id: SessionId,
@@ -27,6 +29,7 @@ impl Nat {
         frame: &[u8],
         meta: &Meta,
         segment: Option<(&Segment, tcp::State)>,
+        came: Came,
         now: Tick,
     ) -> Result<(), DropReason> {
         let Some(s) = self.sessions.get(id).copied() else { return Ok(()) };
@@ -49,25 +52,26 @@ impl Nat {
             return self.inspect_pptp(id, by, payload, segment, before, now);
         }
         let Some(payload) = payload(frame, meta, udp::LEN).filter(|_| meta.class == Class::Udp) else { return Ok(()) };
-        note(&self.counters, service, payload);
-        if service == Service::Ike
-            && by == Direction::Out
-            && let Some(s) = self.sessions.get_mut(id)
-        {
-            // UDP has no states; of IKE it is remembered that the inside host took part.
-            s.state = tcp::State::Established;
-        }
         match service {
             Service::Ike => {
-                let Some(ike) = ike::parse(payload, meta.is_fragment()) else { return Ok(()) };
-                self.inspect_ike(&s, by, &ike, now)?;
-                if by == Direction::Out && s.is_tunnels() {
-                    self.learn_ike(&s, &ike);
+                if let Some(ike) = ike::parse(payload, meta.is_fragment()) {
+                    self.inspect_ike(&s, by, &ike, came, now)?;
+                    if by == Direction::Out && s.is_tunnels() {
+                        self.learn_ike(&s, &ike);
+                    }
+                }
+                if by == Direction::Out
+                    && let Some(s) = self.sessions.get_mut(id)
+                {
+                    // UDP has no states; of IKE it is remembered that the inside host took part.
+                    s.state = tcp::State::Established;
                 }
             }
             Service::L2tp => self.inspect_l2tp(&s, by, payload, now),
             Service::Pptp | Service::NatT | Service::OpenVpn | Service::WireGuard => {}
         }
+        // What waits counts when it goes on.
+        note(&self.counters, service, payload);
         Ok(())
     }
 

@@ -160,7 +160,7 @@ impl Nat {
         match c.message_type {
             Some(message::STOPCCN) if !closing => {
                 self.close_soon(id, now);
-                self.settle_legs(id, false);
+                self.settle_legs(id, false, now);
             }
             Some(message::SCCRQ) if closing => self.vpn.tunnels.set_state(id, State::Pending),
             // It goes on: that end was another connection's, or forged.

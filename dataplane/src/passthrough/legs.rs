@@ -1,5 +1,7 @@
 //! Opening and ending tunnels and their legs: limits, addresses, time-outs.
 
+use super::doubt::is_found_out;
+use super::gate::ASKS;
 use super::service::Service;
 use super::tunnel::{self, Kind, State, Tunnel, TunnelId};
 use crate::flow::session::{NewLeg, NewSession, Session, SessionId, flags};
@@ -16,12 +18,12 @@ use std::net::Ipv4Addr;
 /// an answer].
 const UNANSWERED_MS: u32 = 60_000;
 
-/// How a packet from outside came to be judged.
+/// How a tunnel's packet came to be judged.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Came {
     /// From an inside host, by an outside address of ours.
     pub hairpin: bool,
-    /// It must not wait (any more) for its owner to become clear.
+    /// It must not wait (any more): from outside, for its owner to become clear; from inside, for its turn.
     pub overdue: bool,
 }
 
@@ -62,6 +64,13 @@ impl Nat {
         self.paired_address(inside).ok_or(DropReason::PortsExhausted)
     }
 
+    /// Whether one more tunnel with a server may wait for its answer.
+    pub(super) fn may_pend(&self, proto: Proto, outside: Ipv4Addr, remote: Ipv4Addr) -> Result<(), DropReason> {
+        let most = self.rules.policy.passthrough.pending_per_server;
+        let full = self.vpn.tunnels.gateway(proto, remote, outside).is_some_and(|g| g.pending >= most);
+        if full { Err(DropReason::TunnelsPending) } else { Ok(()) }
+    }
+
     /// A tunnel's record, if one more is admitted.
     pub(super) fn open_tunnel(
         &mut self,
@@ -70,11 +79,8 @@ impl Nat {
         by: Direction,
         now: Tick,
     ) -> Result<TunnelId, DropReason> {
-        let p = &self.rules.policy.passthrough;
-        let (most, pending) = (p.tunnels_per_subscriber, p.pending_per_server);
-        if self.vpn.tunnels.gateway(kind.proto(), remote, outside).is_some_and(|g| g.pending >= pending) {
-            return Err(DropReason::TunnelsPending);
-        }
+        self.may_pend(kind.proto(), outside, remote)?;
+        let most = self.rules.policy.passthrough.tunnels_per_subscriber;
         let subscriber = self.admit(Inside(Endpoint::new(inside, 0)), by, now)?;
         // What strangers open leaves a quarter to the host itself.
         let most = if by == Direction::In { most - most / 4 } else { most };
@@ -215,26 +221,34 @@ impl Nat {
         }
     }
 
-    /// Whether legs of a tunnel take the fast path.
-    pub(super) fn settle_legs(&mut self, id: TunnelId, settled: bool) {
+    /// Whether legs of a tunnel take the fast path. One in doubt does not yet, nor an outward one whose answers will tell;
+    /// what took it already goes on to.
+    pub(super) fn settle_legs(&mut self, id: TunnelId, settled: bool, now: Tick) {
+        let gate = self.rules.policy.passthrough.gate;
         let Some(&t) = self.vpn.tunnels.get(id) else { return };
+        let watched = t.is_watched(now, gate);
         for leg in t.legs() {
             if !settled {
                 self.take_back(id, leg);
             }
-            if let Some(s) = self.sessions.get_mut(leg) {
-                s.state = if settled { tcp::State::Established } else { tcp::State::Opening };
+            let Some(s) = self.sessions.get_mut(leg) else { continue };
+            let outward = s.leg_direction() == Some(Direction::Out);
+            let open = (watched && outward) || t.doubts.iter().any(|d| d.leg == leg);
+            if !settled {
+                s.state = tcp::State::Opening;
+            } else if !open || !is_found_out(s) {
+                s.state = tcp::State::Established;
             }
         }
     }
 
     /// Both ends of a tunnel have sent.
-    pub(super) fn confirm_tunnel(&mut self, id: TunnelId) {
+    pub(super) fn confirm_tunnel(&mut self, id: TunnelId, now: Tick) {
         if self.vpn.tunnels.get(id).is_some_and(|t| t.state != State::Confirmed) {
             self.vpn.tunnels.set_state(id, State::Confirmed);
             self.counters.count(Event::TunnelsConfirmed, 1);
         }
-        self.settle_legs(id, true);
+        self.settle_legs(id, true, now);
     }
 
     /// Whether a session is the leg of a tunnel that is no mere stranger's: its inside host has taken part.
@@ -321,14 +335,14 @@ impl Nat {
     /// A tunnel packet from inside that no leg is known for.
     ///
     /// # Errors
-    /// Why it may not begin one.
-    pub(crate) fn tunnel_out(&mut self, meta: &Meta, hairpin: bool, now: Tick) -> Result<SessionId, DropReason> {
+    /// Why it may not begin one; [`DropReason::IpsecWaits`] where it is to wait for its turn, if it may.
+    pub(crate) fn tunnel_out(&mut self, meta: &Meta, came: Came, now: Tick) -> Result<SessionId, DropReason> {
         self.carries(meta)?;
         match meta.key.proto {
-            Proto::ESP | Proto::L2TP => self.half_out(meta, hairpin, now),
-            Proto::L2TP_CONTROL => self.control_out(meta, hairpin, now),
+            Proto::ESP | Proto::L2TP => self.half_out(meta, came, now),
+            Proto::L2TP_CONTROL => self.control_out(meta, came.hairpin, now),
             _ if meta.key.is_pptp() => Err(DropReason::GreNoCall),
-            _ => self.other_out(meta, hairpin, now),
+            _ => self.other_out(meta, came.hairpin, now),
         }
     }
 
@@ -365,7 +379,7 @@ impl Nat {
             self.end_tunnel(id);
         } else if self.vpn.tunnels.get(id).is_some_and(|t| t.state == State::Pending) {
             self.vpn.tunnels.set_state(id, State::Paired);
-            self.settle_legs(id, true);
+            self.settle_legs(id, true, now);
         }
         leg
     }
@@ -423,12 +437,26 @@ impl Nat {
     }
 
     /// The slow path saw a leg's packet from inside.
-    pub(crate) fn leg_sent(&mut self, leg: SessionId, now: Tick) {
-        let Some(s) = self.sessions.get(leg).filter(|s| !s.is(flags::BORROWED)).copied() else { return };
+    ///
+    /// # Errors
+    /// [`DropReason::IpsecWaits`] where it is to wait for its turn, if it may.
+    pub(crate) fn leg_sent(&mut self, leg: SessionId, came: Came, now: Tick) -> Result<(), DropReason> {
+        let gate = self.rules.policy.passthrough.gate;
+        let own = self.sessions.get(leg).filter(|s| !s.is(flags::BORROWED)).copied();
+        let Some(s) = own else { return Ok(()) };
         let id = TunnelId(s.owner);
-        let Some(t) = self.vpn.tunnels.get_mut(id) else { return };
-        t.sent_at = now;
-        let t = *t;
+        let Some(t) = self.vpn.tunnels.get(id).copied() else { return Ok(()) };
+        let watched = is_found_out(&s) && s.state != tcp::State::Established && t.is_watched(now, gate);
+        if watched && t.asks < ASKS {
+            self.pass_gate(s.proto, Some(id), (t.outside, t.remote), came, now)?;
+            self.ask(id, now);
+        } else if watched {
+            // It goes out whoever's turn it is; the answer is not to be taken for another's.
+            self.speak_between(id, now);
+        }
+        if watched && let Some(t) = self.vpn.tunnels.get_mut(id) {
+            t.watched += 1;
+        }
         let is_inward = |l| self.sessions.get(l).is_some_and(|s| s.leg_direction() == Some(Direction::In));
         let answered = match (t.kind, t.state) {
             (Kind::Ike, _) | (_, State::Closing) => false,
@@ -437,8 +465,9 @@ impl Nat {
             _ => t.legs().any(is_inward),
         };
         if answered && s.state != tcp::State::Established {
-            self.confirm_tunnel(id);
+            self.confirm_tunnel(id, now);
         }
+        Ok(())
     }
 
     /// Whether a session that is being opened is a VPN's and to be followed: by the port that its opener calls.

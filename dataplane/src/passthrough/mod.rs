@@ -5,13 +5,16 @@
 //! service   which protocol a port means; the switches            notice   what the operator is told, once
 //! tunnel    records of tunnels, and of the servers they share    show     the same, to be read
 //! legs      sessions of one direction that belong to a tunnel    pairing  whose is an unseen inbound SPI or session
-//! ike       evidence for that, and source port 500 kept          l2tp     answers from another port; L2TPv3's control
-//! pptp      the control stream followed, Call IDs translated    loan     legs at the worker that owns their identifier
+//! gate      whose turn it is to set up with a server             doubt    what was paired wrongly, mended by answers
+//! ike       evidence for pairing, and source port 500 kept       l2tp     answers from another port; L2TPv3's control
+//! pptp      the control stream followed, Call IDs translated     loan     legs at the worker that owns their identifier
 //! ```
 //!
 //! It decides about flows, as [`crate::nat`] does, of which it is a part: all of it works on a [`crate::nat::Nat`]. Known
 //! legs take the fast path without it.
 
+mod doubt;
+mod gate;
 pub mod ike;
 pub(crate) mod inspect;
 pub mod l2tp;

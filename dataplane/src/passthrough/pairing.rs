@@ -6,14 +6,14 @@
 //! one of them:
 //!
 //! 1. one waits, or nobody does and the server has one inside host here, or one that got what it waited for within the
-//!    gate (which a forger may have sent): its;
-//! 2. several wait, one has evidence: its;
+//!    gate (which a forger may have sent), or some that send and hear nothing: its;
+//! 2. several wait, and it came in the turn of one that asked ([`super::gate`]), or one has evidence: its;
 //! 3. otherwise the packet is held for a moment, as evidence may come; then, by order: those with evidence, whose exchange
 //!    ended or who sent first; older evidence without a half, the latest first; rekeys; the others, oldest first. Counted,
 //!    and told.
 //!
-//! A wrong choice shows: the host that got it stays silent while another one that waits sends again. Then the leg moves,
-//! once. When the host has sent after it got something, the tunnel is confirmed, and its legs take the fast path.
+//! In all cases of 2 and 3 it is in doubt, and moves to another that waited then if answers say so ([`super::doubt`]).
+//! When the host has sent after it got something, the tunnel is confirmed, and what is not in doubt takes the fast path.
 //!
 //! Bounded: a search looks at [`LOOKS`] tunnels; a tunnel has [`super::tunnel::LEGS`] legs. Only what inside hosts sent
 //! makes anybody wait, so outsiders open nothing but legs of a tunnel that exists.
@@ -21,11 +21,9 @@
 use super::legs::Came;
 use super::notice::{Matter, Notice};
 use super::tunnel::{Kind, State, Tunnel, TunnelId};
-use crate::flow::session::{SessionId, flags};
-use crate::flow::tcp;
+use crate::flow::session::SessionId;
 use crate::nat::Nat;
 use crate::packet::Meta;
-use crate::policy::Pairing;
 use crate::types::{Direction, Endpoint, Key, Outside, Proto, Tick};
 use crate::verdict::{DropReason, Event};
 use std::net::Ipv4Addr;
@@ -36,15 +34,19 @@ const LOOKS: usize = 256;
 /// A gateway uses new keys within this, if it is to be the first to use them.
 const STALE_MS: u32 = 2_000;
 
-/// With strict pairing: how long one whose time is over lets those go first that it kept waiting. IKE's and ESP's users
-/// try again within that.
-const YIELD_MS: u32 = 10_000;
-
 /// How sure it is whose an identifier is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Sure {
-    /// Its host waited, and nobody else or with less reason.
+pub(super) enum Sure {
+    /// Its host waited, and nobody else.
     Waited,
+    /// Others waited with less reason.
+    Likely,
+    /// Only its host waited any more, but others may have got wrong ones.
+    Left,
+    /// It asked, and this seems to be the answer.
+    Asked,
+    /// It was another's, and then came as the answer to this one.
+    Voted,
     /// Nobody waited.
     Unasked,
     /// Several waited.
@@ -56,6 +58,7 @@ enum Sure {
 struct Candidates {
     count: usize,
     with_evidence: usize,
+    with_half: usize,
     /// By rank, then by the order within.
     best: Option<(TunnelId, u8, u32)>,
     /// The one with evidence, if it is one.
@@ -78,7 +81,7 @@ const fn unsolicited(proto: Proto) -> DropReason {
 
 impl Nat {
     /// An outbound identifier that is new: a half.
-    pub(super) fn half_out(&mut self, meta: &Meta, hairpin: bool, now: Tick) -> Result<SessionId, DropReason> {
+    pub(super) fn half_out(&mut self, meta: &Meta, came: Came, now: Tick) -> Result<SessionId, DropReason> {
         let Key { src, dst, ident, proto } = meta.key;
         let kind = kind_of(proto);
         let outside = self.tunnel_address(proto, src)?;
@@ -87,15 +90,19 @@ impl Nat {
         // Its inward one came before it, so it waits for nothing. One that came long ago and that nothing answered was
         // nobody's; it must not stand for what is still to come.
         let is_matched = |t: &Tunnel| t.ahead > 0 && now.since(t.ahead_at) < gate;
-        let matched = known.and_then(|id| self.vpn.tunnels.get(id)).is_some_and(is_matched);
-        if kind == Kind::Esp && !matched {
-            self.pass_gate(known, outside, dst, now)?;
+        // And where it is not sure what came to whom, that is no reason not to ask.
+        let unsure = self.vpn.tunnels.gateway(proto, dst, outside).is_some_and(|g| g.is_unsure(now));
+        let matched = !unsure && known.and_then(|id| self.vpn.tunnels.get(id)).is_some_and(is_matched);
+        // Between two inside hosts, both ends' tunnels have the same gateway.
+        let takes_turns = !matched && !came.hairpin;
+        if known.is_none() {
+            self.may_pend(proto, outside, dst)?;
+        }
+        if takes_turns {
+            self.pass_gate(proto, known, (outside, dst), came, now)?;
         }
         let id = self.tunnel(kind, (src, outside, dst), Direction::Out, now)?;
-        if kind == Kind::Esp && !matched {
-            self.take_gate(id, now);
-        }
-        let leg = match self.add_leg(id, Direction::Out, (proto, ident, ident), hairpin, DropReason::Clash, now) {
+        let leg = match self.add_leg(id, Direction::Out, (proto, ident, ident), came.hairpin, DropReason::Clash, now) {
             Ok(leg) => leg,
             Err(reason) => {
                 if known.is_none() {
@@ -105,7 +112,6 @@ impl Nat {
             }
         };
         let Some(t) = self.vpn.tunnels.get_mut(id) else { return Ok(leg) };
-        t.sent_at = now;
         let confirmed = t.state == State::Confirmed;
         if matched {
             t.ahead -= 1;
@@ -115,10 +121,14 @@ impl Nat {
             t.ahead = 0;
             t.halves = before.saturating_add(1).min(8);
             t.half_at = now;
+            t.watch();
             self.vpn.tunnels.place(id, true);
         }
-        if confirmed && let Some(s) = self.sessions.get_mut(leg) {
-            s.state = tcp::State::Established;
+        if takes_turns {
+            self.ask(id, now);
+        }
+        if confirmed {
+            self.settle_legs(id, true, now);
         }
         Ok(leg)
     }
@@ -134,15 +144,31 @@ impl Nat {
             return self.stranger_in(meta, kind_of(proto), unsolicited(proto), came, now);
         }
         let sender = sender.map(|s| TunnelId(s.owner));
-        let candidates = self.candidates(proto, (src, dst), sender, now);
+        let mut candidates = self.candidates(proto, (src, dst), sender, now);
+        if candidates.count == 0 && self.wake_deaf(proto, (src, dst), forward.is_some(), now) {
+            candidates = self.candidates(proto, (src, dst), sender, now);
+        }
+        let gateway = self.vpn.tunnels.gateway(proto, src, dst);
+        // In the turn of one alone, that one is answered.
+        let gate = self.rules.policy.passthrough.gate;
+        let lacks = |id: &TunnelId| self.vpn.tunnels.get(*id).is_some_and(|t| t.has_half(now, gate));
+        let asker = gateway.filter(|g| g.turn.is_measured() || candidates.with_half == 1);
+        let asker = asker.and_then(|g| g.turn.asker(now)).filter(lacks);
+        let unsure = gateway.is_some_and(|g| g.is_unsure(now));
         let (id, sure) = match candidates {
+            _ if candidates.count + usize::from(unsure) > 1
+                && let Some(asker) = asker =>
+            {
+                (asker, Sure::Asked)
+            }
             Candidates { count: 0, .. } => match self.unasked(proto, (src, dst), sender, now) {
                 Some(id) => (id, Sure::Unasked),
                 None if sender.is_some() => return Err(unsolicited(proto)),
                 None => return self.stranger_in(meta, kind_of(proto), unsolicited(proto), came, now),
             },
+            Candidates { count: 1, best: Some((id, ..)), .. } if unsure => (id, Sure::Left),
             Candidates { count: 1, best: Some((id, ..)), .. } => (id, Sure::Waited),
-            Candidates { with_evidence: 1, evident: Some(id), .. } => (id, Sure::Waited),
+            Candidates { with_evidence: 1, evident: Some(id), .. } => (id, Sure::Likely),
             Candidates { best: Some((id, ..)), .. } if came.overdue => (id, Sure::Guess),
             Candidates { .. } => return Err(DropReason::EspWaitFull),
         };
@@ -200,6 +226,9 @@ impl Nat {
                 c.with_evidence += 1;
                 c.evident = Some(id);
             }
+            if t.has_half(now, gate) {
+                c.with_half += 1;
+            }
             let (rank, order) = rank(t, evident, now);
             // The list has the latest first, so among equals the last one is the oldest.
             if c.best.is_none_or(|(_, r, o)| (rank, order) < (r, o) || ((rank, order) == (r, o) && rank != 1)) {
@@ -217,7 +246,7 @@ impl Nat {
     }
 
     /// Gives an inbound identifier to a tunnel.
-    fn bind(
+    pub(super) fn bind(
         &mut self,
         id: TunnelId,
         (proto, ident): (Proto, u32),
@@ -235,6 +264,7 @@ impl Nat {
             let most = if sure == Sure::Unasked { 1 } else { 8 };
             t.came_ahead(now, most);
         }
+        t.asks = 0;
         t.served |= sure != Sure::Unasked;
         t.halves = t.halves.saturating_sub(1);
         t.evidence = t.evidence.saturating_sub(1);
@@ -250,93 +280,20 @@ impl Nat {
             self.vpn.tunnels.set_state(id, State::Paired);
         }
         // Until it is certain, both directions are looked at one by one.
-        self.settle_legs(id, state == State::Confirmed && sure != Sure::Guess);
-        if let Some(g) = self.vpn.tunnels.gateway_of(id)
-            && g.holder == id.0
-        {
-            g.holder = u32::MAX;
+        match sure {
+            Sure::Waited | Sure::Unasked => {}
+            Sure::Asked | Sure::Voted | Sure::Likely | Sure::Left | Sure::Guess => {
+                self.doubt(id, leg, u8::from(!matches!(sure, Sure::Guess | Sure::Left)), now);
+                self.gate_unsure(id, now);
+            }
         }
+        self.settle_legs(id, state == State::Confirmed, now);
+        self.gate_got(id, now);
         if sure == Sure::Guess {
             self.counters.count(Event::EspAmbiguous, 1);
             self.counters.notices.tell(Notice { matter: Matter::EspAmbiguous, inside, remote });
         }
         Ok(leg)
-    }
-
-    /// The slow path saw a leg's packet from outside: whether the leg is the right host's. Returns the leg to use.
-    pub(crate) fn leg_received(&mut self, leg: SessionId, now: Tick) -> SessionId {
-        let Some(s) = self.sessions.get(leg).filter(|s| !s.is(flags::BORROWED)).copied() else { return leg };
-        let id = TunnelId(s.owner);
-        let Some(t) = self.vpn.tunnels.get(id) else { return leg };
-        let unsure = matches!(t.kind, Kind::Esp | Kind::L2tp)
-            && s.proto != Proto::L2TP_CONTROL
-            && !s.is(flags::HAIRPIN)
-            && s.state != tcp::State::Established
-            && t.state == State::Paired
-            && !t.rebound
-            // Silent since it got this.
-            && t.bound_at.reached(t.sent_at);
-        if !unsure {
-            return leg;
-        }
-        let bound_at = t.bound_at;
-        let (proto, remote, outside) = (s.proto, t.remote, t.outside);
-        // Another one that waits has sent again since.
-        let other = self
-            .vpn
-            .tunnels
-            .of_gateway(proto, remote, outside)
-            .take(LOOKS)
-            .take_while(|(_, o)| o.halves > 0 || o.evidence > 0)
-            .find(|(o, t)| *o != id && t.halves > 0 && t.sent_at != bound_at && t.sent_at.reached(bound_at))
-            .map(|(o, _)| o);
-        let Some(other) = other else { return leg };
-        self.drop_leg(id, leg);
-        if let Some(t) = self.vpn.tunnels.get_mut(id) {
-            t.rebound = true;
-            t.halves = t.halves.saturating_add(1);
-            t.half_at = now;
-            self.vpn.tunnels.set_state(id, State::Pending);
-            self.vpn.tunnels.place(id, true);
-        }
-        self.counters.count(Event::EspRebound, 1);
-        self.bind(other, (proto, s.key(Direction::In).ident), s.is(flags::HAIRPIN), Sure::Waited, now).unwrap_or(leg)
-    }
-
-    /// With strict pairing: refused while another host sets up with the same gateway.
-    pub(super) fn pass_gate(
-        &mut self,
-        id: Option<TunnelId>,
-        outside: Ipv4Addr,
-        remote: Ipv4Addr,
-        now: Tick,
-    ) -> Result<(), DropReason> {
-        if self.rules.policy.passthrough.pairing != Pairing::Strict {
-            return Ok(());
-        }
-        let Some(g) = self.vpn.tunnels.gateway_mut(Proto::ESP, remote, outside).filter(|g| g.holder != u32::MAX) else {
-            return Ok(());
-        };
-        let (over, holds) = (now.reached(g.until), id.is_some_and(|id| id.0 == g.holder));
-        let others_first = holds && over && g.others && !now.reached(g.until.after(YIELD_MS));
-        if !over && !holds {
-            g.others = true;
-        }
-        if others_first || (!over && !holds) { Err(DropReason::IpsecWaits) } else { Ok(()) }
-    }
-
-    /// With strict pairing: the others wait for this one, until it is paired or its time is over.
-    pub(super) fn take_gate(&mut self, id: TunnelId, now: Tick) {
-        let p = &self.rules.policy.passthrough;
-        if p.pairing != Pairing::Strict {
-            return;
-        }
-        let gate = p.gate;
-        if let Some(g) = self.vpn.tunnels.gateway_of(id)
-            && (g.holder == u32::MAX || now.reached(g.until))
-        {
-            (g.holder, g.until, g.others) = (id.0, now.after(gate), false);
-        }
     }
 }
 

@@ -18,8 +18,8 @@ use crate::nat::fragments::{Ident, Learned};
 use crate::nat::icmp_error::{self, Quote};
 use crate::nat::rewrite::{self, Hop};
 use crate::packet::{self, Class, Meta, Parsed};
-use crate::passthrough::Came;
 use crate::passthrough::tunnel::TunnelId;
+use crate::passthrough::{Came, service};
 use crate::policy::{Local, MssClamp, Reach, Refusal};
 use crate::types::{Direction, Key, Mac, Outside, PortId, Proto, Side, WorkerId};
 use crate::verdict::{DropReason, Event};
@@ -43,7 +43,7 @@ pub(super) enum Verdict {
     Echo,
     /// Wait for a next hop.
     Await(HopId),
-    /// Wait for a moment: whose it is may become clear.
+    /// Wait for a moment: whose it is may become clear, or whose turn it is.
     Doubt,
     /// Another worker may know: the so-manieth that is asked.
     Ask(WorkerId, u8),
@@ -167,12 +167,27 @@ impl<I: Io> Worker<I> {
             self.check_size(meta, reach.port)?;
         }
         let segment = segment(frame, meta)?;
-        let id = self.nat.outbound(meta, port, hairpin, self.now).map_err(|reason| self.refusal(reason))?;
+        // What came this far by other ways cannot wait once more.
+        let may_wait =
+            may_set_up(meta) && matches!(why, Why::Fresh | Why::Owned | Why::Home) && self.turns.has_room(&meta.key);
+        if may_wait && meta.is_tunnel() && self.turns.holds(&meta.key) {
+            return Ok(Verdict::Doubt);
+        }
+        let came = Came { hairpin, overdue: !may_wait };
+        let id = match self.nat.outbound(meta, port, came, self.now) {
+            Ok(id) => id,
+            Err(DropReason::IpsecWaits) if may_wait => return Ok(Verdict::Doubt),
+            Err(reason) => return Err(self.refusal(reason)),
+        };
         let target = match reach {
             Some(reach) => Some(self.next_hop(id, Direction::Out, reach)?),
             None => None,
         };
-        self.follow(id, Direction::Out, frame, meta, segment.as_ref())?;
+        match self.follow(id, Direction::Out, frame, meta, segment.as_ref(), came) {
+            Ok(()) => {}
+            Err(DropReason::IpsecWaits) if may_wait => return Ok(Verdict::Doubt),
+            Err(reason) => return Err(reason.into()),
+        }
         let new_id = match why {
             Why::Learned(learned) => Some(learned.id),
             _ => (!meta.dont_fragment()).then(|| self.ids.next(meta.key.dst)),
@@ -204,12 +219,13 @@ impl<I: Io> Worker<I> {
         // What came this far by other ways cannot wait once more.
         let overdue = hairpin || !matches!(why, Why::Fresh | Why::Owned | Why::Home);
         if !overdue && meta.is_tunnel() && self.doubtful.holds(&meta.key) {
-            let room = self.doubtful.has_room(meta.key.src, meta.key.dst);
+            let room = self.doubtful.has_room(&meta.key);
             return if room { Ok(Verdict::Doubt) } else { Err(DropReason::EspWaitFull.into()) };
         }
-        let id = match self.nat.inbound(meta, frame, Came { hairpin, overdue }, self.now) {
+        let came = Came { hairpin, overdue };
+        let id = match self.nat.inbound(meta, frame, came, self.now) {
             Ok(id) => id,
-            Err(DropReason::EspWaitFull) if self.doubtful.has_room(meta.key.src, meta.key.dst) => {
+            Err(DropReason::EspWaitFull) if self.doubtful.has_room(&meta.key) => {
                 return Ok(Verdict::Doubt);
             }
             Err(reason) => {
@@ -223,7 +239,7 @@ impl<I: Io> Worker<I> {
         let Some(reach) = self.rules.route(inside) else { return Err(DropReason::NoRoute.into()) };
         self.check_size(meta, reach.port)?;
         let (egress, mac) = self.next_hop(id, Direction::In, reach)?;
-        self.follow(id, Direction::In, frame, meta, segment.as_ref())?;
+        self.follow(id, Direction::In, frame, meta, segment.as_ref(), came)?;
         let hop = Hop { decrement_ttl: !hairpin, id: None };
         Ok(Verdict::Translate { session: id, direction: Direction::In, hop, egress, mac })
     }
@@ -248,7 +264,8 @@ impl<I: Io> Worker<I> {
         frame: &[u8],
         meta: &Meta,
         segment: Option<&Segment>,
-    ) -> Result<(), Verdict> {
+        came: Came,
+    ) -> Result<(), DropReason> {
         let before = self.nat.sessions.get(id).map_or(State::Opening, |s| s.state);
         match segment {
             Some(segment) => self.nat.track(id, by, segment, self.now)?,
@@ -264,8 +281,7 @@ impl<I: Io> Worker<I> {
                 }
             }
         }
-        self.nat.inspect(id, by, frame, meta, segment.map(|s| (s, before)), self.now)?;
-        Ok(())
+        self.nat.inspect(id, by, frame, meta, segment.map(|s| (s, before)), came, self.now)
     }
 
     /// Whether a packet's protocol passes.
@@ -629,10 +645,11 @@ impl<I: Io> Worker<I> {
         self.waiting.put(hop, port, Tag { why, port }.pack(), buf);
     }
 
-    /// Puts a packet aside until its owner becomes clear.
+    /// Puts a packet aside until its owner becomes clear, or its turn comes.
     fn doubt(&mut self, port: PortId, buf: I::Buf, meta: &Meta) {
         self.counters.count(Event::Held, 1);
-        self.doubtful.put(meta.key, port, buf, self.now);
+        let waiting = if self.rules.side(port) == Side::Inside { &mut self.turns } else { &mut self.doubtful };
+        waiting.put(meta.key, port, buf, self.now);
     }
 
     /// A next hop is known now: what waited for it is judged anew.
@@ -666,6 +683,11 @@ fn check_ttl(meta: &Meta) -> Result<(), Verdict> {
 fn is_martian(addr: Ipv4Addr) -> bool {
     let [first, ..] = addr.octets();
     first == 0 || first == 127 || first >= 224
+}
+
+/// Whether a packet may be one that sets up a tunnel.
+fn may_set_up(meta: &Meta) -> bool {
+    meta.is_tunnel() || (meta.class == Class::Udp && meta.key.dst_port() == service::IKE)
 }
 
 /// An echo request, or a later fragment of one (a query's identifier stands on the asking side).

@@ -35,7 +35,7 @@ use crate::nat::held_syn::HeldSyns;
 use crate::orders::Line;
 use crate::orders::desk::Desk;
 use crate::policy::Rules;
-use crate::types::{Tick, WorkerId};
+use crate::types::{Side, Tick, WorkerId};
 use crate::verdict::{Counters, DropReason, Event};
 use doubtful::Doubtful;
 use lending::Lending;
@@ -62,7 +62,10 @@ pub struct Worker<I: Io> {
     nat: Nat,
     hops: Neighbours,
     waiting: Waiting<I::Buf>,
+    /// From outside.
     doubtful: Doubtful<I::Buf>,
+    /// From inside.
+    turns: Doubtful<I::Buf>,
     lending: Lending<I::Buf>,
     fragments: Fragments<I::Buf>,
     syns: HeldSyns,
@@ -102,7 +105,8 @@ impl<I: Io> Worker<I> {
             nat,
             hops,
             waiting: Waiting::new(),
-            doubtful: Doubtful::new(),
+            doubtful: Doubtful::new(Side::Outside),
+            turns: Doubtful::new(Side::Inside),
             lending: Lending::new(rules.sharding.workers()),
             fragments: Fragments::new(p.fragments, p.timeouts.fragments, p.seed),
             syns: HeldSyns::new(),
@@ -266,11 +270,27 @@ impl<I: Io> Worker<I> {
                 self.judge_again(port, buf, Why::Overdue);
             }
         }
+        self.take_turns();
         self.nat.sweep_tunnels(self.now);
         self.sweep_loans();
         for _ in 0..SYNS_PER_TICK {
             let Some(syn) = self.syns.pop_due(self.now) else { break };
             self.answer_held_syn(&syn);
+        }
+    }
+
+    /// What waits for its turn to set up goes on when it is, and when it waited long enough; each is looked at once.
+    fn take_turns(&mut self) {
+        let mut kept = 0;
+        for _ in 0..self.turns.len() {
+            let (nat, now) = (&self.nat, self.now);
+            match self.turns.take_at(kept, now, |key| nat.is_turn(key, now)) {
+                None => kept += 1,
+                Some((port, buf)) => {
+                    self.counters.count(Event::Released, 1);
+                    self.judge_again(port, buf, Why::Overdue);
+                }
+            }
         }
     }
 
@@ -316,7 +336,7 @@ impl<I: Io> Worker<I> {
             self.counters.count(Event::Released, 1);
             self.drop(buf, DropReason::Shutdown);
         }
-        while let Some((_, buf)) = self.doubtful.take_any() {
+        while let Some((_, buf)) = self.doubtful.take_any().or_else(|| self.turns.take_any()) {
             self.counters.count(Event::Released, 1);
             self.drop(buf, DropReason::Shutdown);
         }

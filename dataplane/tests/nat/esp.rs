@@ -13,10 +13,10 @@ pub(crate) fn esp(from: impl IntoEndpoint, to: impl IntoEndpoint, spi: u32) -> F
     Frame::esp(from, to, spi, 1).payload(vec![0x5a; 40])
 }
 
-/// An inside host's ESP leaves by the pool's address, with its SPI.
+/// An inside host's ESP leaves by the pool's address, with its SPI, in its turn.
 #[track_caller]
 pub(crate) fn out(lab: &mut Lab, host: &str, server: &str, spi: u32) {
-    let seen = lab.put(INSIDE, esp(host, server, spi)).only(OUTSIDE);
+    let seen = lab.out_in_turn(esp(host, server, spi));
     assert_eq!((seen.source.ip(), seen.spi()), (&addr(P), spi), "{seen}");
 }
 
@@ -97,8 +97,12 @@ fn sixteen(evidence: bool, order: impl Fn(u8) -> u8) {
         }
         assert_eq!(lab.events(Event::EspAmbiguous), 15);
     }
-    for n in 0..16 {
-        out(&mut lab, &host(2 + n), X, 0x1000 + u32::from(n));
+    // Several waited, so one answer does not confirm yet.
+    for _ in 0..3 {
+        for n in 0..16 {
+            out(&mut lab, &host(2 + n), X, 0x1000 + u32::from(n));
+            back(&mut lab, X, 0x9000 + u32::from(n), &host(2 + n));
+        }
     }
     assert!(lab.vpn().iter().all(|r| r.state == State::Confirmed));
     let slow = lab.events(Event::EspAmbiguous);
@@ -358,7 +362,8 @@ fn limits_refuse_one_more_and_disturb_nobody_else() {
     }
     lab.put(INSIDE, esp(&*host(5), X, 0x1000)).dropped(DropReason::TunnelsPending);
     out(&mut lab, &host(5), N, 0x1000);
-    lab.put(INSIDE, esp(&*host(6), N, 0x1000)).dropped(DropReason::TunnelTableFull);
+    lab.put(INSIDE, esp(&*host(6), N, 0x1000));
+    lab.wait(250).dropped(DropReason::TunnelTableFull);
     back(&mut lab, X, 0x9000, A);
     out(&mut lab, A, X, 0x1000);
     lab.wait(32 * S);
@@ -370,6 +375,14 @@ pub(crate) fn strict() -> Lab {
     Lab::with(|p| p.passthrough.pairing = Pairing::Strict)
 }
 
+/// An inside host's packet waits for its turn, which does not come.
+#[track_caller]
+fn refused(lab: &mut Lab, frame: Frame<'_>) {
+    assert!(lab.put(INSIDE, frame).drops.is_empty());
+    lab.wait_quietly(TURN - 50);
+    lab.wait(100).dropped(DropReason::IpsecWaits);
+}
+
 // PASSTHROUGH 5.4, 5
 
 #[test]
@@ -377,15 +390,15 @@ fn with_strict_pairing_others_wait_until_the_first_is_paired_or_the_gate_is_over
     let mut lab = strict();
     let quick = message((1, 2), QUICK, 0, 77);
     says(&mut lab, A, X, &quick);
-    lab.put(INSIDE, esp(B, X, 0x2000)).dropped(DropReason::IpsecWaits);
-    lab.put(INSIDE, Frame::udp((B, 500), (X, 500)).payload(quick.clone())).dropped(DropReason::IpsecWaits);
+    refused(&mut lab, esp(B, X, 0x2000));
+    refused(&mut lab, Frame::udp((B, 500), (X, 500)).payload(quick.clone()));
     out(&mut lab, B, Y, 0x2000);
     // Phase 1 may go on meanwhile.
     says(&mut lab, B, X, &message((3, 0), 2, 0, 0));
     out(&mut lab, A, X, 0x1000);
     back(&mut lab, X, 0x9000, A);
     out(&mut lab, B, X, 0x2000);
-    lab.put(INSIDE, esp(C_INSIDE, X, 0x3000)).dropped(DropReason::IpsecWaits);
+    refused(&mut lab, esp(C_INSIDE, X, 0x3000));
     // B never gets an answer.
     lab.wait(33 * S);
     out(&mut lab, C_INSIDE, X, 0x3000);
@@ -404,6 +417,35 @@ fn with_strict_pairing_a_client_whose_gateway_spoke_first_keeps_nobody_waiting()
         back(&mut lab, X, 0x9000 + n, host);
         out(&mut lab, host, X, 0x1000 + n);
     }
+    assert_eq!(lab.events(Event::EspAmbiguous), 0);
+}
+
+// RFC 7296 §2.18: an exchange that renews IKE itself looks the same, and no data follows
+#[test]
+fn with_strict_pairing_a_renewed_ike_keeps_nobody_waiting_for_the_whole_gate() {
+    let mut lab = strict();
+    confirmed(&mut lab, A, X, 0x1000, 0x9000);
+    child(&mut lab, A, X, 7);
+    // The old one is deleted, by the new keys or the old.
+    says(&mut lab, A, X, &message((1, 2), 37, 8, 8));
+    lab.put(INSIDE, esp(B, X, 0x2000));
+    let seen = lab.wait(2_100).only(OUTSIDE);
+    assert_eq!(seen.spi(), 0x2000);
+}
+
+// RFC 7296 §2.16: an EAP log-in is several exchanges and one pair of SPIs
+#[test]
+fn the_exchanges_of_one_eap_log_in_are_one_claim() {
+    let mut lab = Lab::new();
+    for id in 1..=5 {
+        let port = says(&mut lab, A, X, &message((1, 2), 35, 8, id)).source.port();
+        hears(&mut lab, A, X, port, &message((1, 2), 35, RESPONSE, id));
+    }
+    confirmed(&mut lab, A, X, 0x1000, 0x9000);
+    lab.wait(500);
+    let port = says(&mut lab, B, X, &message((3, 4), 35, 8, 1)).source.port();
+    hears(&mut lab, B, X, port, &message((3, 4), 35, RESPONSE, 1));
+    confirmed(&mut lab, B, X, 0x2000, 0xa000);
     assert_eq!(lab.events(Event::EspAmbiguous), 0);
 }
 

@@ -216,3 +216,53 @@ fn the_rounds_of_one_eap_log_in_are_one_claim() {
     assert_eq!(given_to(&mut lab, 0xa000), [addr(B)]);
     assert_eq!(lab.events(Event::EspAmbiguous), 0);
 }
+/// Two clients send each second, and the server answers; what reached whom.
+fn later(lab: &mut Lab, seconds: u32) -> Vec<(u32, std::net::Ipv4Addr)> {
+    let mut reached = Vec::new();
+    for _ in 0..seconds {
+        for (host, theirs, ours) in [(A, 0x1000, 0x9000), (B, 0x2000, 0xa000)] {
+            lab.out_in_turn(esp(host, X, theirs));
+            let mut inward = lab.put(OUTSIDE, esp(X, P, ours)).sent[0].clone();
+            inward.extend(lab.wait(500).sent[0].clone());
+            reached.extend(inward.iter().map(|s| (s.spi(), *s.destination.ip())));
+        }
+    }
+    reached
+}
+
+// Two identifiers that are nobody's: forged, or left over from before a restart
+#[test]
+fn two_made_up_spis_do_not_end_two_set_ups() {
+    for evidence in [false, true] {
+        let mut lab = Lab::new();
+        for (host, spi) in [(A, 0x1000), (B, 0x2000)] {
+            if evidence {
+                child(&mut lab, host, X, 5);
+            }
+            out(&mut lab, host, X, spi);
+        }
+        for spi in [0x66_0001, 0x66_0002] {
+            lab.put(OUTSIDE, esp(X, P, spi));
+            lab.wait(150);
+        }
+        later(&mut lab, 10);
+        let reached = later(&mut lab, 10);
+        assert_eq!(reached.len(), 20, "{evidence}: {reached:x?} {:?}", lab.drops_so_far());
+        assert!(reached.iter().all(|r| *r == (0x9000, addr(A)) || *r == (0xa000, addr(B))), "{reached:x?}");
+    }
+}
+
+// The box began anew while a client's gateway used two identifiers, of which it saw one
+#[test]
+fn a_second_identifier_of_a_client_that_hears_nothing_is_delivered_as_well() {
+    let mut lab = Lab::new();
+    confirmed(&mut lab, B, X, 0x2000, 0xa000);
+    lab.wait(40 * S);
+    confirmed(&mut lab, A, X, 0x1000, 0x9000);
+    lab.wait(40 * S);
+    for _ in 0..3 {
+        out(&mut lab, A, X, 0x1000);
+        back(&mut lab, X, 0x9001, A);
+        lab.wait(S);
+    }
+}

@@ -34,10 +34,10 @@ pub(crate) fn message((i, r): (u64, u64), exchange: u8, flags: u8, id: u32) -> V
     m
 }
 
-/// An inside host sends a message from port 500.
+/// An inside host sends a message from port 500, in its turn.
 #[track_caller]
 pub(crate) fn says(lab: &mut Lab, host: &str, server: &str, m: &[u8]) -> Seen {
-    lab.out(Frame::udp((host, 500), (server, 500)).payload(m))
+    lab.out_in_turn(Frame::udp((host, 500), (server, 500)).payload(m))
 }
 
 /// A server's message to an outside port reaches this host's port 500.

@@ -141,6 +141,15 @@ pub(crate) struct Lab {
     transcript: Transcript,
 }
 
+/// The longest that an inside host's packet waits for others to set up a tunnel, in milliseconds.
+pub(crate) const TURN: u32 = 3_000;
+
+fn assert_left(sent: &Seen, seen: &Seen) {
+    assert_eq!(seen.destination, sent.destination, "destination of {seen}");
+    assert!(!seen.source.ip().is_private(), "an inside address leaks: {seen}");
+    assert_carried(sent, seen);
+}
+
 impl Lab {
     /// The plain scene.
     pub(crate) fn new() -> Self {
@@ -357,9 +366,24 @@ impl Lab {
         let frame = frame.into_frame();
         let sent = Seen::read(&frame).expect("a test sends a right frame");
         let seen = self.put(INSIDE, frame).only(OUTSIDE);
-        assert_eq!(seen.destination, sent.destination, "destination of {seen}");
-        assert!(!seen.source.ip().is_private(), "an inside address leaks: {seen}");
-        assert_carried(&sent, &seen);
+        assert_left(&sent, &seen);
+        seen
+    }
+
+    /// The same; it may wait while others set up a tunnel with the same server.
+    #[track_caller]
+    pub(crate) fn out_in_turn(&mut self, frame: impl IntoFrame) -> Seen {
+        let frame = frame.into_frame();
+        let sent = Seen::read(&frame).expect("a test sends a right frame");
+        let mut o = self.put(INSIDE, frame);
+        for _ in 0..=TURN / 50 {
+            if !o.is_silent() || !o.drops.is_empty() {
+                break;
+            }
+            o = self.wait(50);
+        }
+        let seen = o.only(OUTSIDE);
+        assert_left(&sent, &seen);
         seen
     }
 

@@ -8,6 +8,7 @@
 
 mod esp;
 mod esp_hostile;
+mod esp_together;
 mod filtering;
 mod forwards;
 mod fragments;

@@ -76,6 +76,7 @@ pub(crate) fn all() -> Vec<Story> {
                 |l| {
                     l.put(INSIDE, Frame::esp(A, X, 1000, 1));
                     l.put(INSIDE, Frame::esp(B, X, 1001, 1));
+                    l.wait(TURN);
                     l.put_all(OUTSIDE, (0..33).map(|n| Frame::esp(X, P, 2000, n)));
                 },
             )
@@ -86,6 +87,7 @@ pub(crate) fn all() -> Vec<Story> {
                 |l| {
                     l.put(INSIDE, Frame::esp(A, X, 1000, 1));
                     l.put(INSIDE, Frame::esp(B, X, 1001, 1));
+                    l.wait(TURN + 50);
                 },
             )
         }),

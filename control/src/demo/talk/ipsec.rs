@@ -1,11 +1,9 @@
 //! IKEv2 without NAT traversal, and ESP of its own: first exchanges, tunnel, rekey, tunnel, delete. The SPIs of the two
 //! directions have nothing to do with each other, and no packet may be lost when they change.
 //!
-//! Clients of one gateway set up one after the other, as chance has it in life: each waits until no other one waits for
-//! the gateway's unseen SPI. When several do in the same moment, nothing tells the router whose it is
-//! [RFC 3715 §2.1 f], and with `esp_pairing = "parallel"` two clients can get each other's for good; so the demo does not play
-//! it unless it is told to ([`World::hasty`]). Where others wait all the same, a packet may come to the wrong client, which
-//! drops it, and the tunnel must come up in the end ([`crate::demo::rivals`]).
+//! Clients of one gateway set up and rekey in the same moment, or one after the other, as chance has it; nobody waits for
+//! anybody. In the gateway's SPI nothing tells the router whose it is [RFC 3715 §2.1 f]. Where others waited too, a packet
+//! may come to the wrong client, which drops it, and the tunnel must come up in the end ([`crate::demo::rivals`]).
 
 use super::tunnel::{IKE, Script, Tunnels, Way, Wire};
 use crate::demo::world::World;
@@ -26,8 +24,8 @@ const ENCRYPTED: u8 = 46;
 
 const CLIENTS: usize = 3;
 const APART: Duration = Duration::from_millis(40);
-/// One conversation in so many is hasty, where any may be.
-const HASTY: usize = 4;
+/// In one conversation of so many all begin in the same moment.
+const AT_ONCE: usize = 2;
 
 /// Casts clients of one gateway.
 pub(super) fn tunnels(id: u32, world: &mut World) -> Tunnels {
@@ -39,7 +37,7 @@ pub(super) fn tunnels(id: u32, world: &mut World) -> Tunnels {
         client.script
     });
     let scripts = scripts.collect();
-    let apart = if world.hasty && world.chance.below(HASTY) == 0 { Duration::ZERO } else { APART };
+    let apart = if world.chance.below(AT_ONCE) == 0 { Duration::ZERO } else { APART };
     Tunnels::new("IPsec", scripts, apart)
 }
 

@@ -18,8 +18,6 @@ const AGAIN: Duration = Duration::from_millis(250);
 const TRIES: u32 = 6;
 /// No two clients' clocks are the same.
 const JITTER: Duration = Duration::from_millis(70);
-/// How long a patient client lets others set up their tunnels first.
-const COURTESY: Duration = Duration::from_secs(2);
 /// IKE's port.
 pub(super) const IKE: u16 = 500;
 /// Part numbers of a client.
@@ -99,8 +97,6 @@ struct Client {
     shown: Vec<(u16, SocketAddrV4)>,
     /// The outside address of the client.
     outside: Option<Ipv4Addr>,
-    /// Since when it lets others go first.
-    polite: Option<Duration>,
     tries: u32,
     /// Steps up to this one were said again, so that they may come again.
     repeated: usize,
@@ -110,8 +106,6 @@ struct Client {
 pub(super) struct Tunnels {
     what: &'static str,
     clients: Vec<Client>,
-    /// Clients start at once and wait for nobody.
-    hasty: bool,
     begun: Duration,
 }
 
@@ -119,14 +113,14 @@ impl Tunnels {
     /// Clients start so far apart.
     pub(super) fn new(what: &'static str, scripts: Vec<Script>, apart: Duration) -> Self {
         let clients = scripts.into_iter().zip(0..).map(|(script, n)| Client::new(script, apart * n)).collect();
-        Self { what, clients, hasty: apart.is_zero(), begun: Duration::ZERO }
+        Self { what, clients, begun: Duration::ZERO }
     }
 }
 
 impl Talk for Tunnels {
     fn start(&mut self, world: &mut World) {
         self.begun = world.now;
-        self.clients.iter_mut().filter(|c| c.starts.is_zero()).for_each(|c| c.send(true, world));
+        self.clients.iter_mut().filter(|c| c.starts.is_zero()).for_each(|c| c.send(world));
     }
 
     fn hear(&mut self, heard: &Heard<'_>, world: &mut World) -> Judged {
@@ -134,12 +128,12 @@ impl Talk for Tunnels {
         let Some(client) = self.clients.get_mut(usize::from(part / STEPS)) else {
             return Err(format!("{} is of nobody here", heard.seen.path()).into());
         };
-        client.hear(usize::from(part % STEPS), heard, self.hasty, world)
+        client.hear(usize::from(part % STEPS), heard, world)
     }
 
     fn tick(&mut self, world: &mut World) -> Judged {
         let since = world.now.saturating_sub(self.begun);
-        self.clients.iter_mut().filter(|c| c.starts <= since).try_for_each(|c| c.tick(self.hasty, world))
+        self.clients.iter_mut().filter(|c| c.starts <= since).try_for_each(|c| c.tick(world))
     }
 
     fn is_done(&self) -> bool {
@@ -157,7 +151,7 @@ impl Talk for Tunnels {
 impl Client {
     fn new(script: Script, starts: Duration) -> Self {
         let (shown, outside) = (Vec::new(), None);
-        Self { script, starts, over: 0, sent: None, shown, outside, polite: None, tries: 0, repeated: 0 }
+        Self { script, starts, over: 0, sent: None, shown, outside, tries: 0, repeated: 0 }
     }
 
     fn is_done(&self) -> bool {
@@ -186,17 +180,12 @@ impl Client {
         self.place(self.over).is_some_and(|place| world.rivals.is_contested(place, self.who()))
     }
 
-    /// Sends the next step, unless others are to go first.
-    fn send(&mut self, hasty: bool, world: &mut World) {
+    /// Sends the next step.
+    fn send(&mut self, world: &mut World) {
         let Some(step) = self.script.steps.get(self.over) else { return };
         if step.opens
             && let Some(place) = self.place(self.over)
         {
-            let since = *self.polite.get_or_insert(world.now);
-            if !hasty && !world.rivals.is_free(place, world.now) && world.now.saturating_sub(since) < COURTESY {
-                return;
-            }
-            self.polite = None;
             world.rivals.enter(place, self.who(), world.now);
         }
         self.sent = Some(world.now);
@@ -236,7 +225,7 @@ impl Client {
         world.send(side, from, to, frame.payload(payload));
     }
 
-    fn hear(&mut self, which: usize, heard: &Heard<'_>, hasty: bool, world: &mut World) -> Judged {
+    fn hear(&mut self, which: usize, heard: &Heard<'_>, world: &mut World) -> Judged {
         let seen = heard.seen;
         let Some(step) = self.script.steps.get(which) else { return Err(format!("{seen} was never sent").into()) };
         if step.way == Way::KeptOut {
@@ -264,7 +253,7 @@ impl Client {
             world.rivals.leave(place, self.who());
         }
         (self.over, self.sent, self.tries) = (which + 1, None, 0);
-        self.send(hasty, world);
+        self.send(world);
         Ok(())
     }
 
@@ -308,17 +297,17 @@ impl Client {
         Ok(())
     }
 
-    fn tick(&mut self, hasty: bool, world: &mut World) -> Judged {
+    fn tick(&mut self, world: &mut World) -> Judged {
         let Some(step) = self.script.steps.get(self.over) else { return Ok(()) };
         let Some(sent) = self.sent else {
-            self.send(hasty, world);
+            self.send(world);
             return Ok(());
         };
         let waited = world.now.saturating_sub(sent);
         if step.way == Way::KeptOut {
             if waited >= PAUSE {
                 (self.over, self.sent) = (self.over + 1, None);
-                self.send(hasty, world);
+                self.send(world);
             }
         } else if waited >= AGAIN + JITTER * u32::from(self.script.client)
             && matches!(step.wire, Wire::Esp { .. })

@@ -29,7 +29,6 @@ fn simulate(kinds: &'static [(Kind, usize)], mischief: Mischief<'_>) -> (Tally, 
     let mut router = Perfect::new(cast.clone());
     let mut sim = Sim::new(cast, 5, 1_000_000_000);
     sim.weights = kinds;
-    sim.world.hasty = true;
     let tally = play(&mut sim, 1.0, false, &mut router, mischief);
     (tally, router)
 }

@@ -99,6 +99,11 @@ impl Lent {
         }
     }
 
+    /// Whether the leg in a place is lent.
+    pub(super) fn is_lent(&self, at: usize) -> bool {
+        self.serials.get(at).is_some_and(|s| *s != 0)
+    }
+
     /// Whether any leg is lent.
     fn any(&self) -> bool {
         self.serials.iter().any(|s| *s != 0)

@@ -5,9 +5,11 @@
 //! what the tunnels with one server by one outside address have in common: which of them wait for something whose owner
 //! the packet itself does not show. Both are in one table ([`Tunnels`]).
 
+mod gateway;
 mod table;
 
-pub use table::{Full, Gateway, Tunnels};
+pub use gateway::Gateway;
+pub use table::{Full, Tunnels};
 
 use super::loan::Lent;
 use crate::flow::session::SessionId;
@@ -17,6 +19,8 @@ use std::net::Ipv4Addr;
 /// Legs of a tunnel, both directions. A rekey adds one each way; when there is no room one goes that nobody asked for,
 /// or else the one that was not used for the longest time.
 pub const LEGS: usize = 16;
+/// Packets that an inside host may send without an answer before it is no longer looked at one by one.
+const WATCHED: u16 = 256;
 const NONE: u32 = u32::MAX;
 
 /// Number of a tunnel in its worker's table.
@@ -78,6 +82,23 @@ pub struct Exchange {
     pub step: u8,
 }
 
+/// An inward leg that was given to its tunnel while others waited as well ([`super::doubt`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// The leg.
+    pub leg: SessionId,
+    /// Answers that spoke for its owner, more than spoke against it.
+    pub votes: u8,
+    /// Its packets since.
+    pub seen: u8,
+    /// When it came.
+    pub since: Tick,
+}
+
+impl Doubt {
+    pub(super) const NONE: Self = Self { leg: SessionId(NONE), votes: 0, seen: 0, since: Tick(0) };
+}
+
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub struct Tunnel {
@@ -119,14 +140,16 @@ pub struct Tunnel {
     pub evidence: u8,
     /// When the last of them ended.
     pub evidence_at: Tick,
-    /// When the inside host sent last, as far as the slow path saw.
-    pub sent_at: Tick,
     /// When an inward leg was given to it last.
     pub bound_at: Tick,
     /// An inward leg was given to it for which it waited.
     pub served: bool,
-    /// A leg was taken from it once; not again.
-    pub rebound: bool,
+    /// Its inward legs that may be another's, the latest last.
+    pub doubts: [Doubt; 3],
+    /// Questions that it asked in a row without an answer ([`super::gate`]).
+    pub asks: u8,
+    /// Packets that its inside host sent since it began to wait, or to be in doubt.
+    pub watched: u16,
     /// The latest child exchanges: begun by the inside host, and by the remote one.
     pub exchanges: [Exchange; 2],
     /// When one of them went on last.
@@ -166,10 +189,11 @@ impl Tunnel {
         half_at: Tick(0),
         evidence: 0,
         evidence_at: Tick(0),
-        sent_at: Tick(0),
         bound_at: Tick(0),
         served: false,
-        rebound: false,
+        doubts: [Doubt::NONE; 3],
+        asks: 0,
+        watched: 0,
         exchanges: [Exchange { initiator: 0, message: 0, kind: 0, step: 0 }; 2],
         exchange_at: Tick(0),
         spis: [(0, 0); 4],
@@ -200,6 +224,7 @@ impl Tunnel {
 
     /// Takes a leg out, and keeps the order of the others.
     pub fn remove_leg(&mut self, id: SessionId) {
+        self.doubts.iter_mut().filter(|d| d.leg == id).for_each(|d| *d = Doubt::NONE);
         if let Some(at) = self.legs.iter().position(|l| *l == id) {
             self.lent.remove(at);
             if let Some(rest) = self.legs.get_mut(at..) {
@@ -223,6 +248,24 @@ impl Tunnel {
         let [a, b] = &self.exchanges;
         let goes_on = (a.step > 0 || b.step > 0) && now.since(self.exchange_at) < gate;
         goes_on || self.waits(now, gate)
+    }
+
+    /// Whether what its inside host sends is a question that others are to wait for: an identifier is due, or one may be
+    /// another's who waited as well.
+    #[must_use]
+    pub fn takes_turns(&self, now: Tick, gate: u32) -> bool {
+        self.has_half(now, gate) || self.doubts.iter().any(|d| d.leg.0 != NONE)
+    }
+
+    /// Whether what its inside host sends is to be seen, as the answer may tell whose an identifier is.
+    #[must_use]
+    pub fn is_watched(&self, now: Tick, gate: u32) -> bool {
+        self.watched < WATCHED && self.takes_turns(now, gate)
+    }
+
+    /// It begins to wait, or to be in doubt.
+    pub(super) const fn watch(&mut self) {
+        (self.watched, self.asks) = (0, 0);
     }
 
     /// Whether an inward leg may be about to come.

@@ -3,34 +3,10 @@
 //! A gateway's list has those that wait first, so a search ends at the first one that does not. Nothing is allocated
 //! after the start.
 
-use super::{Kind, NONE, State, Tunnel, TunnelId, of};
+use super::{Gateway, Kind, NONE, State, Tunnel, TunnelId, of};
 use crate::flow::index::{Hasher, Index};
 use crate::types::{Direction, Proto, Tick};
 use std::net::Ipv4Addr;
-
-/// What the tunnels with one server share. See the module.
-#[derive(Clone, Copy, Debug)]
-pub struct Gateway {
-    /// Protocol.
-    pub proto: Proto,
-    /// The server.
-    pub remote: Ipv4Addr,
-    /// Our address.
-    pub outside: Ipv4Addr,
-    /// Tunnels.
-    pub count: u32,
-    /// Of them, those that are [`State::Pending`].
-    pub pending: u32,
-    /// With strict pairing: who sets up now.
-    pub holder: u32,
-    /// And until when at most.
-    pub until: Tick,
-    /// And whether others were sent away meanwhile.
-    pub others: bool,
-    head: u32,
-    tail: u32,
-    next_free: u32,
-}
 
 /// All tunnels of one worker.
 pub struct Tunnels {
@@ -55,23 +31,10 @@ impl Tunnels {
     pub fn new(capacity: usize, seed: u64) -> Self {
         let n = u32::try_from(capacity).unwrap_or(u32::MAX - 1);
         let next = |i: u32| if i + 1 == n { NONE } else { i + 1 };
-        let gateway = Gateway {
-            proto: Proto(0),
-            remote: Ipv4Addr::UNSPECIFIED,
-            outside: Ipv4Addr::UNSPECIFIED,
-            count: 0,
-            pending: 0,
-            holder: NONE,
-            until: Tick(0),
-            others: false,
-            head: NONE,
-            tail: NONE,
-            next_free: NONE,
-        };
         Self {
             rows: (0..n).map(|i| Tunnel { next: next(i), ..Tunnel::FREE }).collect(),
             index: Index::new(capacity),
-            gateways: (0..n).map(|i| Gateway { next_free: next(i), ..gateway }).collect(),
+            gateways: (0..n).map(|i| Gateway { next_free: next(i), ..Gateway::FREE }).collect(),
             gateway_index: Index::new(capacity),
             hasher: Hasher::new(seed ^ 0x5475_6e6e),
             free: if n == 0 { NONE } else { 0 },
@@ -196,35 +159,14 @@ impl Tunnels {
         }
         self.free = next;
         if let Some(t) = self.rows.get_mut(slot as usize) {
-            *t = Tunnel {
-                kind,
-                inside,
-                outside,
-                remote,
-                opened: now,
-                sent_at: now,
-                lent: crate::passthrough::loan::Lent::none(now),
-                subscriber,
-                gateway,
-                live: true,
-                ..Tunnel::FREE
-            };
+            let (opened, half_at, evidence_at) = (now, now, now);
+            let lent = crate::passthrough::loan::Lent::none(now);
+            let ends = Tunnel { kind, inside, outside, remote, lent, ..Tunnel::FREE };
+            *t = Tunnel { opened, half_at, evidence_at, subscriber, gateway, live: true, ..ends };
         }
         if let Some(g) = self.gateways.get_mut(gateway as usize) {
             if known.is_none() {
-                *g = Gateway {
-                    proto: kind.proto(),
-                    remote,
-                    outside,
-                    count: 0,
-                    pending: 0,
-                    holder: NONE,
-                    until: now,
-                    others: false,
-                    head: NONE,
-                    tail: NONE,
-                    next_free: NONE,
-                };
+                *g = Gateway { proto: kind.proto(), remote, outside, ..Gateway::FREE };
             }
             g.count += 1;
             g.pending += 1;
@@ -245,9 +187,7 @@ impl Tunnels {
         if let Some(g) = self.gateways.get_mut(t.gateway as usize) {
             g.count -= 1;
             g.pending -= u32::from(t.state == State::Pending);
-            if g.holder == id.0 {
-                g.holder = NONE;
-            }
+            g.turn.end(id);
             if g.count == 0 {
                 g.next_free = self.free_gateway;
                 self.free_gateway = t.gateway;
