@@ -11,7 +11,7 @@
 
 #![allow(missing_docs, reason = "a program")]
 
-use dataplane::io::{Buf, Burst, Io};
+use dataplane::io::{Buf, Burst, Crowding, Io};
 use dataplane::policy::{Net, Policy, Port, Rules, StaticNeighbour};
 use dataplane::types::{Mac, PortId, Side, Tick, WorkerId};
 use dataplane::verdict::{Counters, Event};
@@ -136,6 +136,9 @@ impl Io for Flows {
     fn hand_over(&mut self, _: WorkerId, _: &mut Burst<Packet>) {}
     fn cycles(&mut self) -> u64 {
         0
+    }
+    fn crowding(&self, _: WorkerId) -> Crowding {
+        Crowding::Easy
     }
     fn allocate(&mut self) -> Option<Packet> {
         None

@@ -107,12 +107,6 @@ impl Ike {
         self.major == 2 && self.exchange == exchange::IKE_AUTH
     }
 
-    /// Whether it is of version 2's authentication, which may take several exchanges [RFC 7296 §2.16].
-    #[must_use]
-    pub const fn is_auth(&self) -> bool {
-        self.major == 2 && self.exchange == exchange::IKE_AUTH
-    }
-
     /// Whether it is marked as a response; version 1 does not mark them.
     #[must_use]
     pub const fn is_response(&self) -> bool {
