@@ -46,7 +46,7 @@ bench: build ## packets per second, against dpdk-testpmd in the same run
 	scripts/bench.sh
 
 soak: build ## two workers and all kinds of traffic for SOAK (5m), every packet accounted for
-	UNDERPASS_SOAK=$(SOAK) cargo test --release --package underpass --test demo two_workers
+	UNDERPASS_SOAK=$(SOAK) cargo test --release --package underpass --test demo soak
 
 fuzz: setup ## each fuzz target for FUZZ_SECONDS (60)
 	scripts/fuzz.sh $(FUZZ_SECONDS)

@@ -12,10 +12,8 @@ fn objects(output: &Output) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
 }
 
-/// `make soak` makes it long.
 fn every_conversation_is_verified(workers: &str) {
-    let duration = std::env::var("UNDERPASS_SOAK").unwrap_or_else(|_| "2s".to_owned());
-    let output = demo(&["--duration", &duration, "--json", "--workers", workers]);
+    let output = demo(&["--duration", "2s", "--json", "--workers", workers]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let objects = objects(&output);
     let (summary, progress) = objects.split_last().expect("a summary");
@@ -42,19 +40,24 @@ fn every_conversation_is_verified(workers: &str) {
         let at = |q: &str| flow["latency_us"][q].as_f64().unwrap_or(0.0);
         assert!(0.0 < at("p50") && at("p50") <= at("p99") && at("p99") <= at("max"), "{summary:#}");
     }
-    // What is handed off, messages between workers included, arrives.
-    let event = |name: &str| {
-        let events = summary["account"]["events"].as_array().expect("events");
-        events.iter().find(|e| e[0] == name).and_then(|e| e[1].as_u64()).unwrap_or(0)
-    };
-    assert_eq!((event("handed_off"), event("held")), (event("handed_in"), event("released")), "{summary:#}");
-    assert_eq!(event("legs_lent") > 0, workers != "1", "tunnels are their identifiers' owners': {summary:#}");
+    all_is_accounted_for(summary, workers);
     let handed = summary["handed_over"].as_u64();
     assert_eq!(
         handed > Some(0),
         workers != "1",
         "frames come to a random queue, so workers must hand over: {handed:?}"
     );
+}
+
+/// What is handed off, messages between workers included, arrives; what was held went on.
+fn all_is_accounted_for(summary: &Value, workers: &str) {
+    let event = |name: &str| {
+        let events = summary["account"]["events"].as_array().expect("events");
+        events.iter().find(|e| e[0] == name).and_then(|e| e[1].as_u64()).unwrap_or(0)
+    };
+    assert_eq!((&summary["account"]["unaccounted"], &summary["strays"]), (&0.into(), &0.into()), "{summary:#}");
+    assert_eq!((event("handed_off"), event("held")), (event("handed_in"), event("released")), "{summary:#}");
+    assert_eq!(event("legs_lent") > 0, workers != "1", "tunnels are their identifiers' owners': {summary:#}");
 }
 
 /// The final account has what is left of VPNs: several inside hosts at a server, with traffic both ways.
@@ -81,6 +84,16 @@ fn one_worker_serves_every_conversation() {
 #[test]
 fn two_workers_serve_every_conversation_and_hand_over() {
     every_conversation_is_verified("2");
+}
+
+/// As long as `UNDERPASS_SOAK` says (`make soak`). Whether every conversation comes about is not claimed here: after two
+/// minutes the host behind the demo's forward has as many sessions as one may have.
+#[test]
+fn a_soak_of_two_workers_loses_sight_of_no_packet() {
+    let duration = std::env::var("UNDERPASS_SOAK").unwrap_or_else(|_| "2s".to_owned());
+    let output = demo(&["--duration", &duration, "--json", "--workers", "2"]);
+    let objects = objects(&output);
+    all_is_accounted_for(objects.last().expect("a summary"), "2");
 }
 
 #[test]
