@@ -1,7 +1,7 @@
 # `make run` and `make test` start from a fresh Debian 12 with a Rust toolchain: scripts/setup.sh installs the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-guest test-nic lint bench soak fuzz lab lab-down deb test-deb setup
+.PHONY: help run build test test-guest test-nic lint bench bench-ab soak fuzz lab lab-down deb test-deb setup
 
 # A toolchain from rustup that the shell does not know of yet.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -44,6 +44,9 @@ test-nic: ## RSS by key on a NIC that QEMU emulates, in a virtual machine (no ro
 bench: build ## packets per second, against dpdk-testpmd in the same run
 	scripts/setup.sh bench
 	scripts/bench.sh
+
+bench-ab: setup ## what lies here against revision REF (main), interleaved in one run
+	scripts/bench-ab.sh $(or $(REF),main)
 
 soak: build ## two workers and all kinds of traffic for SOAK (5m), every packet accounted for
 	UNDERPASS_SOAK=$(SOAK) cargo test --release --package underpass --test demo soak

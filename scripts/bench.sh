@@ -3,7 +3,8 @@
 # net_pcap (infinite_rx) -> forward -> net_null, 64-byte UDP, established sessions. Prints a table; JSON to $BENCH_JSON.
 #
 # Then the packets of VPN tunnels against UDP, likewise: each flow 64 times in the capture, as PPTP needs.
-# Last, two workers of which each gets a part of the other's packets: what handoff costs.
+# Then two workers of which each gets a part of the other's packets: what handoff costs.
+# Last, how fast sessions are set up and torn down.
 #
 #   scripts/bench.sh [--quick]
 #   BENCH_SESSIONS="1024 65536 1048576"  BENCH_TUNNELS=1024  BENCH_SHARED=65536  BENCH_ROUNDS=5  BENCH_SECONDS=2  BENCH_JSON=FILE
@@ -131,3 +132,6 @@ for kind in 1/0 2/0 2/50 2/100; do
     awk -v kind="$kind" -v mpps="$(of "$kind" 2)" -v cycles="$(of "$kind" 3)" -v zero="$(of "${kind%/*}/0" 2)" \
         'BEGIN { split(kind, k, "/"); printf "%-10d %10d %% %12.2f %14.0f %10.3f\n", k[1], k[2], mpps, cycles, (zero > 0 ? mpps / zero : 0) }'
 done
+
+printf '\n'
+cargo bench --quiet --package dataplane --bench rates
