@@ -110,7 +110,6 @@ const STAGES: &[Stage] = &[
             PptpOutOfOrder,
             PptpForgotten,
             PptpFragment,
-            PptpCallRefused,
             L2tpNoSession,
             L2tpIdTaken,
             ProtocolTaken,

@@ -32,9 +32,10 @@ pub struct Passthrough {
     pub other: Vec<u8>,
     /// Room for so many tunnels over all workers: 64 to 4,194,304.
     pub tunnels: u32,
-    /// Tunnels of one subscriber at once.
+    /// Tunnels of one subscriber at once, a worker.
     pub tunnels_per_subscriber: u32,
-    /// Tunnels with one server that it has not answered yet: 1 to 4096.
+    /// Tunnels with one server that it has not answered yet, a worker: 1 to 4096. The last quarter of them, as of
+    /// `tunnels`, is for subscribers with fewer than 8 tunnels.
     pub pending_per_server: u32,
 }
 

@@ -159,8 +159,6 @@ drop_reasons! {
     IpsecWaits = "ipsec_waits",
     /// A PPTP control segment that came too early or too late to be translated; TCP resends it.
     PptpOutOfOrder = "pptp_out_of_order",
-    /// A PPTP call that is refused: a limit is reached, or no Call ID is free.
-    PptpCallRefused = "pptp_call_refused",
     /// A PPTP control connection in IP fragments. Lower the MTU of its link, or let path MTU discovery work.
     PptpFragment = "pptp_fragment",
     /// A Call ID in a PPTP segment that came so late that its translation is forgotten.
@@ -342,6 +340,9 @@ counters! {
     PptpMessages = "pptp_messages",
     /// PPTP control connections whose content is no PPTP: they pass, nothing is opened for them.
     PptpMalformed = "pptp_malformed",
+    /// PPTP calls beyond a limit (64 a connection, `passthrough.tunnels_per_subscriber`, `passthrough.pending_per_server`,
+    /// `passthrough.tunnels`), or without a free Call ID: the request passes, and nothing is opened for it.
+    PptpCallsRefused = "pptp_calls_refused",
     /// PPTP messages about calls that nobody asked for: they pass, nothing is opened for them.
     PptpUnknownCalls = "pptp_unknown_calls",
     /// PPTP servers that answered "a channel exists already": they allow one client address one connection, and several

@@ -537,7 +537,7 @@ fn tunnels(workers: u8) {
     for call in &calls {
         silent(&mut r, "more calls than there may be", INSIDE, std::slice::from_ref(call));
     }
-    assert!(r.drops(DropReason::PptpCallRefused) > 0);
+    assert!(r.events(Event::PptpCallsRefused) > 0);
     silent(&mut r, "what is malformed", OUTSIDE, &[answer(PSH | ACK, 33, 1, vec![0xff; 200])]);
 
     let esp = |spi: u32| Frame::esp(lan(11), SERVER, spi, 1).payload(vec![9; 200]);

@@ -18,6 +18,9 @@ use std::net::Ipv4Addr;
 /// an answer].
 const UNANSWERED_MS: u32 = 60_000;
 
+/// Who has so few tunnels may still open one where others have taken three quarters of the room.
+const FEW: u32 = 8;
+
 /// How a tunnel's packet came to be judged.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Came {
@@ -84,8 +87,13 @@ impl Nat {
         let subscriber = self.admit(Inside(Endpoint::new(inside, 0)), by, now)?;
         // What strangers open leaves a quarter to the host itself.
         let most = if by == Direction::In { most - most / 4 } else { most };
-        let opened = if self.subscribers.get(subscriber).is_some_and(|s| s.tunnels >= most) {
+        let has = self.subscribers.get(subscriber).map_or(0, |s| s.tunnels);
+        let opened = if has >= most {
             Err(DropReason::TunnelLimit)
+        } else if has >= FEW
+            && let Some(crowded) = self.crowded(kind, outside, remote)
+        {
+            Err(crowded)
         } else {
             let ends = (inside, outside, remote);
             self.vpn.tunnels.open(kind, ends, subscriber.0, now).map_err(|_| DropReason::TunnelTableFull)
@@ -101,6 +109,20 @@ impl Nat {
             Err(_) => self.leave(subscriber),
         }
         opened
+    }
+
+    /// Where only a quarter of the room is left, which is for those who have few tunnels.
+    fn crowded(&self, kind: Kind, outside: Ipv4Addr, remote: Ipv4Addr) -> Option<DropReason> {
+        let most = self.rules.policy.passthrough.pending_per_server;
+        let pending = self.vpn.tunnels.gateway(kind.proto(), remote, outside).map_or(0, |g| g.pending);
+        let (room, len) = (self.vpn.tunnels.capacity(), self.vpn.tunnels.len());
+        if pending >= most - most / 4 {
+            Some(DropReason::TunnelsPending)
+        } else if len >= room - room / 4 {
+            Some(DropReason::TunnelTableFull)
+        } else {
+            None
+        }
     }
 
     /// Ends a tunnel with its legs.
@@ -285,6 +307,12 @@ impl Nat {
             // Not kept by its own traffic: an answer is due, or the end was asked for.
             return t.half_at.after(timeout);
         }
+        if matches!(t.kind, Kind::Other(_)) {
+            // Nothing in what comes says that its sender is no stranger [4787 REQ-6]: only the inside host keeps it.
+            let mut legs = t.legs().filter_map(|id| self.sessions.get(id));
+            let outward = legs.find(|s| s.leg_direction() == Some(Direction::Out));
+            return outward.unwrap_or(leg).last_used.after(timeout);
+        }
         let mut last = leg.last_used;
         // The newest leg of each direction lives while the tunnel does; older ones by their own traffic. One that nobody
         // asked for does not take that from one that somebody did.
@@ -313,7 +341,7 @@ impl Nat {
             self.sessions.close(leg);
             return;
         };
-        if t.kind == Kind::Pptp || t.legs().count() <= 1 {
+        if matches!(t.kind, Kind::Pptp | Kind::Other(_)) || t.legs().count() <= 1 {
             self.end_tunnel(owner);
         } else {
             self.drop_leg(owner, leg);
@@ -364,10 +392,18 @@ impl Nat {
     fn other_out(&mut self, meta: &Meta, hairpin: bool, now: Tick) -> Result<SessionId, DropReason> {
         let Key { src, dst, ident, proto } = meta.key;
         let outside = self.tunnel_address(proto, src)?;
-        let taken = self.vpn.tunnels.of_gateway(proto, dst, outside).any(|(_, t)| t.inside != src);
         // By its own outside address the packet would come back to its sender.
-        if taken || dst == outside {
+        if dst == outside {
             return Err(DropReason::ProtocolTaken);
+        }
+        // A stranger whom a forward let in, and who may have forged the address, does not keep an inside host out.
+        let answers = Key { src: dst, dst: outside, ident, proto };
+        let holder = self.sessions.find(&answers, Direction::In).and_then(|leg| self.sessions.get(leg));
+        let holder = holder.map(|s| TunnelId(s.owner));
+        if let Some(id) = holder
+            && self.vpn.tunnels.get(id).is_some_and(|t| t.inside != src && t.state == State::Pending)
+        {
+            self.end_tunnel(id);
         }
         let ends = (src, outside, dst);
         let id = self.tunnel(Kind::Other(proto), ends, Direction::Out, now)?;

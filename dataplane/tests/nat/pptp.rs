@@ -264,7 +264,22 @@ fn gre_ends_with_its_call_and_with_the_control_connection() {
     ends(|l, c, _| drop(c.hears(l, &pptp::stop_request())), 0);
     ends(|l, c, _| drop(l.put(INSIDE, flagged(c, RST | ACK)).only(OUTSIDE)), 0);
     ends(|l, c, _| drop(l.put(INSIDE, flagged(c, FIN | ACK)).only(OUTSIDE)), 0);
-    ends(|l, c, _| drop(l.put(OUTSIDE, c.frame_in(b"").flags(FIN | ACK)).only(INSIDE)), 0);
+    let acknowledge = |l: &mut Lab, c: &Control| drop(l.put(INSIDE, flagged(c, ACK)).only(OUTSIDE));
+    ends(
+        |l, c, _| {
+            acknowledge(l, c);
+            l.put(OUTSIDE, c.frame_in(b"").flags(FIN | ACK)).only(INSIDE);
+        },
+        0,
+    );
+    // Before that was acknowledged which is in front of it: with the other side's.
+    ends(
+        |l, c, _| {
+            l.put(OUTSIDE, c.frame_in(b"").flags(FIN | ACK)).only(INSIDE);
+            l.put(INSIDE, flagged(c, FIN | ACK)).only(OUTSIDE);
+        },
+        0,
+    );
     ends(|_, _, _| {}, 7_440 * S + LATE);
 }
 

@@ -2,15 +2,25 @@
 
 use crate::lab::*;
 use crate::pptp::{Control, gre, id_at, lab};
+use dataplane::policy::Forward;
+use dataplane::types::Proto;
 use dataplane::verdict::{DropReason, Event};
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use testkit::{ACK, FIN, Flags, Frame, PSH, RST, SYN, endpoint, pptp};
 
-/// The inside client's call is refused: its request does not go on.
+/// The inside client's call is refused: its request and the reply go on, and GRE does not. Returns the identifier that
+/// the server saw.
 #[track_caller]
-fn refused(lab: &mut Lab, c: &Control, ours: u16, reason: DropReason) {
-    lab.put(INSIDE, c.frame_out(&pptp::outgoing_call_request(ours))).dropped(reason);
+fn refused(lab: &mut Lab, c: &mut Control, ours: u16) -> u16 {
+    let before = lab.events(Event::PptpCallsRefused);
+    let id = id_at(&c.says(lab, &pptp::outgoing_call_request(ours)), 12);
+    let reply = c.hears(lab, &pptp::outgoing_call_reply(0x7777, id, 1));
+    assert_eq!(reply, pptp::outgoing_call_reply(0x7777, ours, 1), "the client gets its own identifier back");
+    lab.put(OUTSIDE, gre(*c.remote.ip(), P, id)).dropped(DropReason::GreNoCall);
+    lab.put(INSIDE, gre(*c.inside.ip(), *c.remote.ip(), 0x7777)).dropped(DropReason::GreNoCall);
+    assert_eq!(lab.events(Event::PptpCallsRefused), before + 1);
+    id
 }
 
 // Limits: calls of a connection
@@ -20,7 +30,7 @@ fn a_connection_has_64_calls_and_gets_another_when_one_ends() {
     let mut c = Control::open(&mut lab, (A, 1500), (X, 1723));
     let calls: Vec<_> = (0..64u16).map(|n| (n * 1021, c.call(&mut lab, n * 1021, 50 + n), 50 + n)).collect();
     assert_eq!(calls.iter().map(|c| c.1).collect::<HashSet<_>>().len(), 64);
-    refused(&mut lab, &c, 0xfff0, DropReason::PptpCallRefused);
+    refused(&mut lab, &mut c, 0xfff0);
     let mut other = Control::open(&mut lab, (B, 1500), (X, 1723));
     let theirs = other.call(&mut lab, 1, 9);
     for &(ours, translated, theirs) in &calls {
@@ -38,7 +48,7 @@ fn a_host_at_its_limit_of_tunnels_disturbs_nobody() {
     let mut lab = Lab::with(|p| p.passthrough.tunnels_per_subscriber = 3).off_the_record();
     let mut c = Control::open(&mut lab, (A, 1500), (X, 1723));
     let calls: Vec<_> = (0..3).map(|n| (n, c.call(&mut lab, n, 50 + n), 50 + n)).collect();
-    refused(&mut lab, &c, 9, DropReason::TunnelLimit);
+    refused(&mut lab, &mut c, 9);
     let mut other = Control::open(&mut lab, (B, 1500), (X, 1723));
     let translated = other.call(&mut lab, 9, 9);
     other.carries(&mut lab, 9, translated, 9);
@@ -54,7 +64,7 @@ fn unanswered_calls_are_bounded_and_end_in_a_minute() {
     let mut c = Control::open(&mut lab, (A, 1500), (X, 1723));
     let answered = c.call(&mut lab, 100, 100);
     let pending: Vec<_> = (0..4).map(|n| id_at(&c.says(&mut lab, &pptp::outgoing_call_request(n)), 12)).collect();
-    refused(&mut lab, &c, 9, DropReason::TunnelsPending);
+    refused(&mut lab, &mut c, 9);
     let mut elsewhere = Control::open(&mut lab, (A, 1501), (Y, 1723));
     let translated = elsewhere.call(&mut lab, 9, 9);
     lab.wait_quietly(55 * S);
@@ -81,7 +91,7 @@ fn full_tables_refuse_what_is_new_and_nothing_else() {
     let mut c = Control::open(&mut lab, (A, 1500), (X, 1723));
     let mut other = Control::open(&mut lab, (B, 1500), (X, 1723));
     let calls: Vec<_> = (0..8).map(|n| (n, c.call(&mut lab, n, 50 + n), 50 + n)).collect();
-    lab.put(INSIDE, other.frame_out(&pptp::outgoing_call_request(1))).dropped(DropReason::TunnelTableFull);
+    refused(&mut lab, &mut other, 1);
     let third = Frame::tcp((A, 1501), (Y, 1723)).flags(SYN).seq(1000).ack(0);
     lab.put(INSIDE, &third).dropped(DropReason::TunnelTableFull);
     for &(ours, translated, theirs) in &calls {
@@ -373,4 +383,108 @@ fn a_reply_that_nobody_asked_for_opens_nothing() {
     c.hears(&mut lab, &pptp::incoming_call_request(72));
     c.says(&mut lab, &pptp::incoming_call_reply(3, 72, 1));
     lab.put(INSIDE, gre(A, X, 72)).only(OUTSIDE);
+}
+
+// RFC 2637 §3.1.4: the connection of a refused call goes on, or the server ends all its calls in a minute
+#[test]
+fn refused_calls_do_not_stop_their_connection() {
+    let mut lab = Lab::with(|p| p.passthrough.tunnels_per_subscriber = 2).off_the_record();
+    let mut c = Control::open(&mut lab, (A, 1500), (X, 1723));
+    let calls: Vec<_> = (0..2).map(|n| (n, c.call(&mut lab, n, 50 + n), 50 + n)).collect();
+    for n in 0..100 {
+        let id = refused(&mut lab, &mut c, 7 + n * 257);
+        // Its end is known at the other side by the same identifier.
+        assert_eq!(id_at(&c.says(&mut lab, &pptp::call_clear_request(7 + n * 257)), 12), id);
+        c.hears(&mut lab, &pptp::echo_request(n.into()));
+        c.says(&mut lab, &pptp::echo_reply(n.into(), 1));
+    }
+    // However the request is cut, and with more behind it.
+    let rest = [pptp::outgoing_call_request(2), pptp::echo_reply(9, 1)].concat();
+    for cut in [9, 12, 13, 14, 168] {
+        c.says(&mut lab, &rest[..cut]);
+        c.says(&mut lab, &rest[cut..]);
+    }
+    for &(ours, translated, theirs) in &calls {
+        c.carries(&mut lab, ours, translated, theirs);
+    }
+    c.says(&mut lab, &pptp::call_disconnect_notify(0, 1));
+    let translated = c.call(&mut lab, 2, 99);
+    c.carries(&mut lab, 2, translated, 99);
+}
+
+// Limits: what one host leaves unanswered at a server
+#[test]
+fn unanswered_calls_of_one_client_do_not_keep_the_others_from_a_server() {
+    let mut lab = Lab::single(|_| {}).off_the_record();
+    for n in 0..4 {
+        let mut c = Control::open(&mut lab, (A, 1500 + n), (X, 1723));
+        for id in 0..64 {
+            c.says(&mut lab, &pptp::outgoing_call_request(id));
+        }
+    }
+    let mut c = Control::open(&mut lab, (B, 1500), (X, 1723));
+    for n in 0..8 {
+        let translated = c.call(&mut lab, n, 70 + n);
+        c.carries(&mut lab, n, translated, 70 + n);
+    }
+}
+
+// Limits: one who forges many senders leaves the last quarter of the table
+#[test]
+fn hosts_with_many_tunnels_leave_room_for_those_with_few() {
+    let mut lab = Lab::single(|p| p.passthrough.tunnels = 1024).off_the_record();
+    for h in 0..4 {
+        for n in 0..256u32 {
+            let host = Ipv4Addr::new(192, 168, 50, 50 + h);
+            lab.put(INSIDE, Frame::esp(host, Ipv4Addr::from(0xc612_0000 + n), 0x1000 + n, 1));
+        }
+    }
+    // Three quarters, and the last one's few.
+    assert_eq!(lab.vpn().len(), 768 + 8);
+    lab.put(INSIDE, Frame::esp(A, X, 0x1000, 1)).only(OUTSIDE);
+}
+
+// Limits: strangers leave a host a part of its own share
+#[test]
+fn strangers_connections_to_a_server_inside_leave_it_its_own() {
+    let forward =
+        Forward { proto: Proto::TCP, outside: addr(P), ports: 1723..=1723, inside: addr(B), inside_port: 1723 };
+    let mut lab = Lab::single(|p| {
+        p.forwards = vec![forward];
+        p.passthrough.tunnels = 128;
+    })
+    .off_the_record();
+    for n in 0..16 {
+        lab.put(OUTSIDE, Frame::tcp((X, 2000 + n), (P, 1723)).flags(SYN).seq(1).ack(0));
+    }
+    let mut c = Control::open(&mut lab, (B, 1600), (Y, 1723));
+    let translated = c.call(&mut lab, 1, 70);
+    c.carries(&mut lab, 1, translated, 70);
+}
+
+// RFC 5961 §3: an end host answers what is in the window but not exact by a challenge, and goes on
+#[test]
+fn a_forged_end_somewhere_in_the_window_ends_no_call() {
+    for (port, flags) in [(OUTSIDE, RST), (OUTSIDE, FIN | ACK), (INSIDE, RST), (INSIDE, FIN | ACK)] {
+        let mut lab = lab();
+        let mut c = Control::open(&mut lab, (A, 1500), (X, 1723));
+        let translated = c.call(&mut lab, 1, 70);
+        c.carries(&mut lab, 1, translated, 70);
+        let [ours, theirs] = c.next;
+        let (from, to, seq, ack) =
+            if port == OUTSIDE { (c.remote, c.outside, theirs, ours) } else { (c.inside, c.remote, ours, theirs) };
+        lab.put(port, Frame::tcp(from, to).seq(seq + 30_000).ack(ack).flags(flags));
+        for n in 0..10 {
+            lab.wait_quietly(60 * S);
+            c.says(&mut lab, &pptp::echo_request(n));
+            c.hears(&mut lab, &pptp::echo_reply(n, 1));
+            c.carries(&mut lab, 1, translated, 70);
+        }
+        let more = c.call(&mut lab, 2, 71);
+        c.carries(&mut lab, 2, more, 71);
+        // One that its end believes is followed by silence.
+        lab.put(port, Frame::tcp(from, to).seq(c.next[usize::from(port == OUTSIDE)] + 30_000).flags(RST));
+        lab.wait_quietly(240 * S + LATE);
+        assert!(lab.vpn().is_empty());
+    }
 }

@@ -337,6 +337,7 @@ fn what_is_malformed_passes_opens_nothing_and_ends_no_call() {
             c.carries(&mut lab, OURS, translated, THEIRS);
             let fin = c.frame_out(b"").flags(testkit::FIN | ACK);
             lab.put(INSIDE, fin).only(OUTSIDE);
+            lab.put(OUTSIDE, c.frame_in(b"").flags(testkit::FIN | ACK)).only(INSIDE);
             assert!(lab.vpn().is_empty());
         }
     }

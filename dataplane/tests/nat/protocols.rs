@@ -124,6 +124,7 @@ fn a_silent_host_gives_a_named_protocol_back() {
     carries(&mut lab, SCTP, A, X);
     for _ in 0..4 {
         lab.wait_quietly(80 * S);
+        lab.out(packet(SCTP, A, X));
         lab.back(packet(SCTP, X, P));
     }
     lab.put(INSIDE, packet(SCTP, B, X)).dropped(DropReason::ProtocolTaken);
@@ -368,4 +369,45 @@ fn each_kind_of_tunnel_shows_identifiers_state_and_traffic() {
             Kind::L2tp => panic!("{r:?}"),
         }
     }
+}
+
+// RFC 4787 REQ-6: what comes from outside keeps nothing: the holder may be gone
+#[test]
+fn a_server_that_goes_on_sending_does_not_hold_a_protocol_for_a_host_that_went() {
+    let mut lab = Lab::with(|p| p.passthrough.other = vec![protocol::IPV6]);
+    lab.out(packet(protocol::IPV6, A, X));
+    for _ in 0..120 {
+        lab.wait(60 * S);
+        lab.put(OUTSIDE, packet(protocol::IPV6, X, P));
+    }
+    lab.out(packet(protocol::IPV6, B, X));
+}
+
+// A forged sender: an inside host's own word counts more
+#[test]
+fn a_stranger_whom_a_forward_lets_in_keeps_no_inside_host_from_the_server() {
+    let forward =
+        Forward { proto: Proto(protocol::IPV6), outside: addr(P), ports: 0..=0, inside: addr(B), inside_port: 0 };
+    let mut lab = Lab::with(|p| p.forwards = vec![forward]);
+    lab.put(OUTSIDE, packet(protocol::IPV6, X, P)).only(INSIDE);
+    lab.out(packet(protocol::IPV6, A, X));
+    let seen = lab.back(packet(protocol::IPV6, X, P));
+    assert_eq!(seen.destination.ip(), &addr(A));
+    // One whom its host has answered is no stranger.
+    lab.put(OUTSIDE, packet(protocol::IPV6, Y, P)).only(INSIDE);
+    lab.out(packet(protocol::IPV6, B, Y));
+    lab.put(INSIDE, packet(protocol::IPV6, A, Y)).dropped(DropReason::ProtocolTaken);
+}
+
+// GRE of version 0 has no identifier, version 1 has; they do not meet
+#[test]
+fn a_call_keeps_no_other_host_from_gre_of_version_0_with_its_server() {
+    let mut lab = Lab::with(|p| p.passthrough.other = vec![protocol::GRE]).off_the_record();
+    let mut c = Control::open(&mut lab, (B, 1500), (X, 1723));
+    let translated = c.call(&mut lab, 1, 70);
+    c.carries(&mut lab, 1, translated, 70);
+    let v0 = |from, to| Frame::ip(protocol::GRE, from, to).payload(vec![0, 0, 8, 0, 0x45, 0, 0, 0]);
+    lab.out(v0(A, X));
+    assert_eq!(lab.back(v0(X, P)).destination.ip(), &addr(A));
+    c.carries(&mut lab, 1, translated, 70);
 }

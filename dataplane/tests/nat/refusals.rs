@@ -101,20 +101,6 @@ pub(crate) fn all() -> Vec<Story> {
                 },
             )
         }),
-        (D::PptpCallRefused, || {
-            lab(
-                |_| {},
-                |l| {
-                    let mut c = talk(l);
-                    for n in 0..65u16 {
-                        l.put(INSIDE, c.frame_out(&pptp::outgoing_call_request(n)));
-                        c.next[0] += 168;
-                        let ack = c.next[0];
-                        l.put(OUTSIDE, Frame::tcp(c.remote, c.outside).seq(5001).ack(ack));
-                    }
-                },
-            )
-        }),
         (D::PptpFragment, || {
             lab(
                 |_| {},

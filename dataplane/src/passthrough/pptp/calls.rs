@@ -8,9 +8,13 @@
 //! random within them. A message may be cut between an identifier's two bytes, and the first one must go on before the
 //! second is seen: so within a connection high bytes are mapped one to one (*pages*), and the low byte is free. Unique
 //! for a server and outside address: the inward leg's key says so.
+//!
+//! A call beyond a limit is refused without stopping its connection, on which others live: TCP would send a request that
+//! is dropped again before all else. It goes on under an identifier that no call ever has, and so no GRE: its two ends
+//! give it up as any call that does not come about.
 
 use super::stream::{CallBook, Message, Outcome, Way, Why};
-use crate::flow::session::SessionId;
+use crate::flow::session::{Session, SessionId};
 use crate::flow::tcp;
 use crate::nat::{Nat, Segment};
 use crate::passthrough::notice::{Matter, Notice};
@@ -18,7 +22,7 @@ use crate::passthrough::tunnel::{Kind, State, TunnelId};
 use crate::types::{Direction, Key, Proto, Tick};
 use crate::verdict::{DropReason, Event};
 use crate::wire::pptp::{RESULT_CHANNEL_EXISTS, RESULT_OK, kind};
-use crate::wire::tcp::flags::{ACK, SYN};
+use crate::wire::tcp::flags::{ACK, FIN, RST, SYN};
 use std::net::Ipv4Addr;
 
 /// Calls of one control connection at once.
@@ -27,6 +31,10 @@ const CALLS: u16 = 64;
 const MOST_WITH_SYN: u32 = 1 << 16;
 /// Lowest page: identifiers below 1024 are not used, as the ports of these numbers are dealt out more finely.
 const FIRST_PAGE: u8 = 4;
+/// The page of calls that are refused for want of one.
+const NO_PAGE: u8 = 1;
+/// The low byte that no call gets, for those that are refused.
+const NO_CALL: u8 = u8::MAX;
 
 /// Answers the follower.
 struct Book<'a> {
@@ -34,7 +42,6 @@ struct Book<'a> {
     connection: u32,
     ends: (Ipv4Addr, Ipv4Addr, Ipv4Addr),
     now: Tick,
-    refused: DropReason,
 }
 
 impl Nat {
@@ -88,10 +95,9 @@ impl Nat {
         let Some(c) = self.vpn.connections.get_mut(connection) else { return Ok(()) };
         let mut follower = std::mem::take(&mut c.follower);
         let mut edits = std::mem::take(&mut self.vpn.connections.edits);
-        let mut book = Book { nat: self, connection, ends, now, refused: DropReason::PptpCallRefused };
+        let mut book = Book { nat: self, connection, ends, now };
         let ack = (segment.flags & ACK != 0).then_some(segment.ack);
         let outcome = follower.segment(by, segment.seq, begins, ack, payload, &mut book, &mut edits);
-        let refused = book.refused;
         self.vpn.connections.edits = edits;
         if let Some(c) = self.vpn.connections.get_mut(connection) {
             c.follower = follower;
@@ -99,13 +105,10 @@ impl Nat {
         match outcome {
             Outcome::Pass => {}
             Outcome::Malformed => self.counters.count(Event::PptpMalformed, 1),
-            Outcome::Drop(Why::Refused) => return Err(refused),
-            Outcome::Drop(Why::OutOfOrder | Why::TooMany) => return Err(DropReason::PptpOutOfOrder),
+            Outcome::Drop(Why::OutOfOrder | Why::TooMany | Why::Refused) => return Err(DropReason::PptpOutOfOrder),
             Outcome::Drop(Why::Forgotten) => return Err(DropReason::PptpForgotten),
         }
-        // The connection ends: RST, or the first FIN.
-        let over = self.sessions.get(session).is_none_or(|s| s.state.is_ending());
-        if over {
+        if self.sessions.get(session).is_none_or(|s| is_over(s, by, segment)) {
             self.end_calls(connection);
         }
         Ok(())
@@ -125,6 +128,18 @@ impl Nat {
             self.end_tunnel(id);
         }
     }
+}
+
+/// Whether a control connection is over. What is only somewhere in the window may be forged, and the end hosts go on
+/// after it [RFC 5961 §3]; so calls end by a FIN or RST at exactly the number that is due, or by both sides' FINs, or else
+/// with the session.
+fn is_over(s: &Session, by: Direction, segment: &Segment) -> bool {
+    let track = s.track();
+    let due = match by {
+        Direction::Out => track.acked_by_outside,
+        Direction::In => track.acked_by_inside,
+    };
+    s.state == tcp::State::Closed || (s.state.is_ending() && segment.flags & (FIN | RST) != 0 && segment.seq == due)
 }
 
 impl Book<'_> {
@@ -188,34 +203,56 @@ impl Book<'_> {
     }
 
     /// The low byte of a new call's translated identifier; opens the call and its inward leg.
-    fn open(&mut self, ours: u16, page: u8) -> Result<u8, DropReason> {
+    fn open(&mut self, ours: u16, page: u8) -> Option<u8> {
+        let [high, _] = ours.to_be_bytes();
         let nat = &mut *self.nat;
-        if nat.vpn.connections.get(self.connection).is_none_or(|c| c.calls >= CALLS) {
-            return Err(DropReason::PptpCallRefused);
+        let c = nat.vpn.connections.get(self.connection)?;
+        // Not by a page that was left after the high byte had gone on.
+        if c.calls >= CALLS || c.pages_out.get(usize::from(high)) != Some(&page) {
+            return None;
         }
         let [start, ..] = nat.random().to_le_bytes();
         let (inside, outside, remote) = self.ends;
         let free = (0..=u8::MAX).map(|n| start.wrapping_add(n)).find(|low| {
             let key = self.inward(u16::from_be_bytes([page, *low]));
-            self.nat.sessions.find(&key, Direction::In).is_none()
+            *low != NO_CALL && self.nat.sessions.find(&key, Direction::In).is_none()
         });
         let Some(low) = free else {
             self.leave_page(ours);
-            return Err(DropReason::PptpCallRefused);
+            return None;
         };
         let translated = u16::from_be_bytes([page, low]);
         let nat = &mut *self.nat;
-        let id = nat.open_tunnel(Kind::Pptp, (inside, outside, remote), Direction::Out, self.now)?;
+        let id = nat.open_tunnel(Kind::Pptp, (inside, outside, remote), Direction::Out, self.now).ok()?;
         let idents = (Proto::GRE, Key::call(translated), Key::call(ours));
-        if let Err(reason) = nat.add_leg(id, Direction::In, idents, false, DropReason::PptpCallRefused, self.now) {
+        if nat.add_leg(id, Direction::In, idents, false, DropReason::Clash, self.now).is_err() {
             nat.end_tunnel(id);
-            return Err(reason);
+            return None;
         }
         nat.vpn.connections.add_call(&mut nat.vpn.tunnels, self.connection, id);
         if let Some(t) = nat.vpn.tunnels.get_mut(id) {
             (t.ours, t.translated, t.half_at) = (ours, translated, self.now);
         }
-        Ok(low)
+        Some(low)
+    }
+
+    /// The call that the inside host numbers so is refused: the low byte to go on with.
+    fn refuse(&mut self, ours: u16, page: u8) -> u8 {
+        self.nat.counters.count(Event::PptpCallsRefused, 1);
+        let id = u16::from_be_bytes([page, NO_CALL]);
+        if let Some(c) = self.nat.vpn.connections.get_mut(self.connection) {
+            c.refused.retain(|(refused, _)| *refused != id);
+            if c.refused.is_full() {
+                c.refused.remove(0);
+            }
+            let _ = c.refused.try_push((id, ours));
+        }
+        NO_CALL
+    }
+
+    /// The inside host's identifier of a refused call, and back.
+    fn refused(&self, fits: impl Fn(&(u16, u16)) -> bool) -> Option<(u16, u16)> {
+        self.nat.vpn.connections.get(self.connection)?.refused.iter().rev().copied().find(fits)
     }
 
     /// Both identifiers are known.
@@ -241,7 +278,7 @@ impl Book<'_> {
             }
         }
         let idents = (Proto::GRE, Key::call(theirs), Key::call(theirs));
-        if nat.add_leg(id, Direction::Out, idents, false, DropReason::PptpCallRefused, self.now).is_ok() && pending {
+        if nat.add_leg(id, Direction::Out, idents, false, DropReason::Clash, self.now).is_ok() && pending {
             nat.vpn.tunnels.set_state(id, State::Paired);
         }
     }
@@ -284,7 +321,11 @@ impl Book<'_> {
 impl CallBook for Book<'_> {
     fn high(&mut self, way: Way, message: u8, high: u8) -> Option<u8> {
         match way {
-            Way::Out if opens(message) => self.page(high),
+            Way::Out if opens(message) => Some(self.page(high).unwrap_or(NO_PAGE)),
+            Way::In if high == NO_PAGE => {
+                let refused = self.refused(|(id, _)| id.to_be_bytes().first() == Some(&NO_PAGE));
+                Some(refused.map_or(high, |(_, ours)| ours.to_be_bytes()[0]))
+            }
             // No call has such an identifier where there is no page; nothing needs to be right then.
             Way::Out => {
                 let c = self.nat.vpn.connections.get(self.connection)?;
@@ -310,24 +351,23 @@ impl CallBook for Book<'_> {
                     return Some(low);
                 }
                 if !opens(message) {
-                    return Some(low);
+                    let refused = self.refused(|(id, ours)| *ours == original && id.to_be_bytes()[0] == high);
+                    return Some(refused.map_or(low, |_| NO_CALL));
                 }
                 // The identifier of a call that is ending is used again: the old one is over.
                 if let Some(old) = self.call(|t| t.ours == original) {
                     self.nat.end_tunnel(old);
                 }
                 match self.open(original, high) {
-                    Ok(low) => Some(low),
-                    Err(reason) => {
-                        self.refused = reason;
-                        None
-                    }
+                    Some(low) => Some(low),
+                    None => Some(self.refuse(original, high)),
                 }
             }
             Way::In => {
                 let id = self.call(|t| t.translated == original);
-                let ours = id.and_then(|id| self.nat.vpn.tunnels.get(id)).map(|t| t.ours.to_be_bytes());
-                Some(ours.map_or(low, |[_, low]| low))
+                let ours = id.and_then(|id| self.nat.vpn.tunnels.get(id)).map(|t| t.ours);
+                let ours = ours.or_else(|| self.refused(|(id, _)| *id == original).map(|(_, ours)| ours));
+                Some(ours.map_or(low, |ours| ours.to_be_bytes()[1]))
             }
         }
     }

@@ -19,6 +19,8 @@ use stream::{Edits, Follower};
 const NONE: u32 = u32::MAX;
 /// Requests of a remote host that may wait for their answer.
 const ASKED: usize = 64;
+/// Refused calls of a connection that are remembered.
+const REFUSED: usize = 8;
 /// Counters of connections by inside host; two hosts may share one.
 const CROWDS: usize = 1024;
 
@@ -36,6 +38,8 @@ pub struct Connection {
     pub calls: u16,
     /// Call IDs of the remote host's requests that the inside host did not answer yet.
     pub asked: ArrayVec<u16, ASKED>,
+    /// Calls that were refused: the identifier that the request went on with, and the inside host's.
+    pub refused: ArrayVec<(u16, u16), REFUSED>,
     crowd: u16,
     /// Sequence number of the SYN that opened it.
     pub first: u32,
@@ -52,6 +56,7 @@ impl Connection {
             pages_in: [0; 256],
             calls: 0,
             asked: ArrayVec::new_const(),
+            refused: ArrayVec::new_const(),
             crowd: 0,
             first,
             head: NONE,
@@ -126,8 +131,8 @@ impl Connections {
         self.get(id).map(|c| c.session)
     }
 
-    /// A new connection of `inside`, whose SYN by `opener` has the number `first`. What strangers open leaves a quarter
-    /// to inside hosts, and one host three quarters to others.
+    /// A new connection of `inside`, whose SYN by `opener` has the number `first`. One host leaves three quarters to
+    /// others; and what strangers open a quarter of the whole to inside hosts, and a quarter of a host's share to itself.
     ///
     /// # Errors
     /// What there is no room in.
@@ -143,7 +148,9 @@ impl Connections {
         #[allow(clippy::cast_possible_truncation, reason = "a remainder by CROWDS")]
         let crowd = (self.hasher.addr(inside) % CROWDS as u64) as u16;
         let host = self.crowds.get(usize::from(crowd)).copied().unwrap_or(0) as usize;
-        if host >= (all / 4).max(16) {
+        let share = (all / 4).max(16);
+        let share = if opener == Direction::In { share - share / 4 } else { share };
+        if host >= share {
             return Err(DropReason::TunnelLimit);
         }
         let slot = self.free;

@@ -253,11 +253,8 @@ impl Lane {
             self.skip_to_end(seq, payload);
             return Ok(Form::Good);
         }
-        let mut ask = Ask { way, book, edits, more: 0 };
+        let mut ask = Ask { way, book, edits, room: self.memory.room(self.acked) };
         let form = { self.parser }.read(way, payload, old, &mut ask)?;
-        if !self.memory.has_room(ask.more, self.acked) {
-            return Err(Why::TooMany);
-        }
         // It passes: the same again, to remember and to tell.
         let mut tell = Tell { way, seq, book, edits, memory: &mut self.memory };
         let _ = self.parser.read(way, payload, old, &mut tell)?;
@@ -288,19 +285,20 @@ impl Lane {
     }
 }
 
-/// The first pass: asks the book, notes edits, counts identifiers.
+/// The first pass: asks the book, notes edits. Ends with the first identifier for which there is no room, so that a
+/// segment which is refused for that costs little, however often it is sent.
 struct Ask<'a, B> {
     way: Way,
     book: &'a mut B,
     edits: &'a mut Edits,
-    more: usize,
+    room: usize,
 }
 
 impl<B: CallBook> Reader for Ask<'_, B> {
     fn high(&mut self, at: usize, kind: u8, high: u8) -> Result<u8, Why> {
+        self.room = self.room.checked_sub(1).ok_or(Why::TooMany)?;
         let new = self.book.high(self.way, kind, high).ok_or(Why::Refused)?;
         self.edits.note(at, high, new)?;
-        self.more += 1;
         Ok(new)
     }
 

@@ -50,6 +50,12 @@ impl Tunnels {
         capacity * (size_of::<Tunnel>() + size_of::<Gateway>()) + 2 * Index::memory(capacity)
     }
 
+    /// Tunnels that there is room for.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Tunnels alive.
     #[must_use]
     pub const fn len(&self) -> usize {

@@ -61,14 +61,14 @@ impl Memory {
         Ok(())
     }
 
-    /// Whether `more` identifiers find room when the receiver has everything before `acked`.
-    pub(super) fn has_room(&self, more: usize, acked: u32) -> bool {
+    /// How many identifiers find room when the receiver has everything before `acked`.
+    pub(super) fn room(&self, acked: u32) -> usize {
         let free = MEMORY.saturating_sub(usize::from(self.count));
         let done = |n: &u8| self.place(*n).is_some_and(|p| !before(acked, p.wrapping_add(2)));
-        more <= free || more - free <= (0..self.count).take_while(done).count()
+        free + (0..self.count).take_while(done).count()
     }
 
-    /// Remembers an identifier's high byte; the oldest leaves when there is no room ([`Memory::has_room`] was asked).
+    /// Remembers an identifier's high byte; the oldest leaves when there is no room ([`Memory::room`] was asked).
     pub(super) fn push(&mut self, place: u32, high: u8) {
         if usize::from(self.count) == MEMORY {
             self.pop();
