@@ -145,7 +145,9 @@ impl Box {
     /// One packet out, and what comes back.
     fn judge(&mut self, meta: &Meta, chance: &mut Chance, now: Tick) -> bool {
         let home = self.rules.home_of_key(Side::Inside, &meta.key);
-        let Ok(id) = self.at(home).outbound(meta, INSIDE, false, now) else { return false };
+        let Ok(id) = self.at(home).outbound(meta, INSIDE, Came { hairpin: false, overdue: true }, now) else {
+            return false;
+        };
         self.agrees(Side::Inside, &meta.key, home, id);
         let s = *self.at(home).sessions.get(id).unwrap();
         self.errors_agree(&s, Direction::Out, home);

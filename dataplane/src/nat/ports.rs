@@ -156,7 +156,8 @@ impl Ports {
     pub(super) fn fetch(&self, address: u32, proto: Proto, port: u16) {
         let Some(class) = class_of(proto) else { return };
         let Some(&Some(place)) = self.place.get(usize::from(port / 512)) else { return };
-        crate::prefetch::read(self.blocks.get(self.base(address, class) + usize::from(place)));
+        let at = class * self.owned.len() + usize::from(place);
+        crate::prefetch::read(self.addresses.get(address as usize).and_then(|a| a.get(at)));
     }
 
     /// Takes a given port if it is free and ours.

@@ -48,6 +48,7 @@ impl<I: Io> Worker<I> {
 mod tests {
     use super::*;
     use crate::io::memory::Memory;
+    use crate::io::{Burst, Io};
     use crate::policy::{Level, Policy, Port, Rules, Steered, Traffic};
     use crate::types::{Mac, Side, Tick, WorkerId};
     use crate::verdict::Counters;
@@ -63,7 +64,8 @@ mod tests {
         steered.set(Traffic::Ports, Level::RssByKey);
         let policy = Policy { ports: vec![port], steered: vec![steered], ..Policy::default() };
         let rules = Arc::new(Rules::new(policy, 2));
-        let io = Memory::joined(2, 1, 4096).remove(0);
+        let mut ios = Memory::joined(2, 1, 4096);
+        let (io, mut peer) = (ios.remove(0), ios.remove(0));
         let counters = Arc::new(Counters::default());
         let mut worker = Worker::new(io, WorkerId(0), Arc::clone(&rules), Arc::clone(&counters), Tick(0));
         let mut sent = [0u64; 2];
@@ -75,6 +77,7 @@ mod tests {
                 .build_into(&mut frame);
             worker.io().arrive(PortId(0), &frame);
             worker.poll(Tick(n));
+            peer.take_handed(&mut Burst::new());
             sent[rules.sharding.of_inside(src).index()] += 1;
         }
         let sampled = counters.events(Event::SteeringSampled);

@@ -433,10 +433,11 @@ fn unanswered_calls_of_one_client_do_not_keep_the_others_from_a_server() {
 #[test]
 fn hosts_with_many_tunnels_leave_room_for_those_with_few() {
     let mut lab = Lab::single(|p| p.passthrough.tunnels = 1024).off_the_record();
-    for h in 0..4 {
+    for h in 0..4u8 {
         for n in 0..256u32 {
             let host = Ipv4Addr::new(192, 168, 50, 50 + h);
-            lab.put(INSIDE, Frame::esp(host, Ipv4Addr::from(0xc612_0000 + n), 0x1000 + n, 1));
+            // A server each, so that nobody waits for another's turn.
+            lab.put(INSIDE, Frame::esp(host, Ipv4Addr::from(0xc612_0000 + (u32::from(h) << 8) + n), 0x1000 + n, 1));
         }
     }
     // Three quarters, and the last one's few.
