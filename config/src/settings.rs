@@ -190,7 +190,7 @@ impl Model {
         list.live("passthrough.pptp", p.pptp);
         list.live("passthrough.l2tp", p.l2tp);
         list.live("passthrough.ipsec", p.ipsec);
-        list.live("passthrough.ike_port", p.ike_port);
+        list.fixed("passthrough.ike_port", p.ike_port);
         list.live("passthrough.esp_pairing", p.esp_pairing);
         list.live("passthrough.esp_gate", show(p.esp_gate));
         list.live("passthrough.other", joined(&p.other));
