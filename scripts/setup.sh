@@ -51,6 +51,7 @@ provided() {
         procps) command -v pgrep ;;
         systemd) command -v systemd-analyze ;;
         bsdutils) command -v script ;;
+        python3-jsonschema) installed "$1" || python3 -c 'import jsonschema' 2>/dev/null ;;
         systemd-container) command -v systemd-nspawn ;;
         prometheus) command -v prometheus && command -v promtool ;;
         dpkg-dev) command -v dpkg-shlibdeps ;;
