@@ -206,7 +206,8 @@ fn configuration(plan: &Bench, capture: &Path) -> anyhow::Result<String> {
         _ => (format!("net_pcap1,rx_pcap={answers}"), TUNNELS_OUTSIDE.to_string()),
     };
     let table = if plan.traffic == Traffic::Udp { (sessions + sessions / 8).max(4096) } else { table };
-    let tunnels = sessions.max(64);
+    // The last quarter of the table is for hosts with few tunnels, and these have many.
+    let tunnels = sessions.max(64).saturating_mul(2);
     // Who is answered must be known, as nobody is there to be asked.
     let hosts: String = flows::answered(plan.traffic, sessions)
         .map(|host| format!("[[neighbour]]\nport = \"inside\"\naddress = \"{host}\"\nmac = \"02:00:00:00:00:04\"\n"))
