@@ -49,7 +49,7 @@ fi
 # Median of testpmd's own rate for the port that sends, the first and the last second left out.
 testpmd() { # mode sessions
     local log=$work/testpmd.log
-    timeout -s INT -k 5 $((seconds + 5 + $2 / 250000)) dpdk-testpmd -l 0,1 "${memory[@]}" --no-pci --no-telemetry \
+    timeout -s INT -k 5 $((seconds + 9 + $2 / 250000)) dpdk-testpmd -l 0,1 "${memory[@]}" --no-pci --no-telemetry \
         --vdev "net_pcap0,rx_pcap=$work/$2.pcap,infinite_rx=1" --vdev net_null0,no-rx=1 -- \
         --forward-mode="$1" --nb-cores=1 --total-num-mbufs=$(($2 + 16384)) --auto-start --stats-period=1 \
         </dev/null >"$log" 2>&1 || true
